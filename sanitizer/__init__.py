@@ -1,0 +1,1 @@
+"""Training-data poisoning detection and sanitization."""

@@ -1,0 +1,1 @@
+"""Witnesses: one file each, one contract, one registry."""

@@ -1,0 +1,1 @@
+"""Known attacks as data transformations, for tests, benchmarks and decoys."""

@@ -1,0 +1,1 @@
+"""Held samples, their cases, and the decisions of reviewers."""

@@ -1,0 +1,1 @@
+"""Publishing, signing, verifying and loading of clean data sets."""

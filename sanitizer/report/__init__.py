@@ -1,0 +1,1 @@
+"""What people read: text, JSON, and one self-contained HTML file."""
