@@ -1,1 +1,30 @@
-"""Held samples, their cases, and the decisions of reviewers."""
+"""Held samples: kept with their evidence, looked at by case, decided by people; nothing is ever deleted."""
+
+from sanitizer.quarantine.audit import audit
+from sanitizer.quarantine.decisions import Decision, approve, decide, undo
+from sanitizer.quarantine.export import export_csv, export_jsonl
+from sanitizer.quarantine.hold import hold
+from sanitizer.quarantine.listing import Case, Held, Page, Shown, case, cases, counts, ls, show
+from sanitizer.quarantine.outcome import Outcome, outcome
+
+__all__ = [
+    "Case",
+    "Decision",
+    "Held",
+    "Outcome",
+    "Page",
+    "Shown",
+    "approve",
+    "audit",
+    "case",
+    "cases",
+    "counts",
+    "decide",
+    "export_csv",
+    "export_jsonl",
+    "hold",
+    "ls",
+    "outcome",
+    "show",
+    "undo",
+]

@@ -1,1 +1,6 @@
-"""State and ledger, in one transaction: the one place that knows SQLite from PostgreSQL."""
+"""State: deliveries, quarantine, releases and the ledger of them all, in SQLite or PostgreSQL."""
+
+from sanitizer.store.store import Store
+from sanitizer.store.transaction import Reader, Transaction
+
+__all__ = ["Reader", "Store", "Transaction"]
