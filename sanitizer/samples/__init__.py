@@ -1,6 +1,7 @@
 """Verified bytes become one canonical Arrow table."""
 
+from sanitizer.samples.inputs import align, concat, from_any
 from sanitizer.samples.schema import Column, Schema
 from sanitizer.samples.table import Samples, UnverifiedSamples
 
-__all__ = ["Column", "Samples", "Schema", "UnverifiedSamples"]
+__all__ = ["Column", "Samples", "Schema", "UnverifiedSamples", "align", "concat", "from_any"]
