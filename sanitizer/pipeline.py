@@ -1,0 +1,31 @@
+"""The stages, composed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sanitizer import detectors, verdicts
+from sanitizer._adapter import from_any
+from sanitizer.policy import Policy
+from sanitizer.report import Report
+
+
+def scan(
+    data: Any,
+    *,
+    label: str | None = None,
+    trusted: Any = None,
+    source: str | None = None,
+    modality: str | None = None,
+    policy: Policy | None = None,
+) -> Report:
+    """Judge unverified samples: the same detectors and decision as the whole line, nothing that `publish` would accept.
+
+    `data` and `trusted` are data frames, Arrow tables, paths, or dicts of equally long arrays; `trusted` is an earlier
+    release of the same schema, or None for a cold start.
+    """
+    policy = policy or Policy()
+    samples = from_any(data, label=label, source=source, modality=modality)
+    known = None if trusted is None else from_any(trusted, label=label, source=source, modality=samples.schema.modality)
+    evidence = detectors.run(samples, known, policy.detect)
+    return Report(verdicts.decide(evidence, samples, known, policy))
