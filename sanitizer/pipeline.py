@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sanitizer import detectors, verdicts
-from sanitizer._adapter import from_any
 from sanitizer.policy import Policy
 from sanitizer.report import Report
+from sanitizer.samples import from_any
 
 
 def scan(

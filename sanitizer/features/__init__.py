@@ -58,7 +58,7 @@ def _codes(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
     """A column as codes over the union of both vocabularies, -1 for null; all -1 without such a column."""
     mine = _words(samples, name)
-    theirs = pa.nulls(0, pa.string()) if trusted is None else _words(trusted, name)
+    theirs = pa.nulls(0, pa.large_string()) if trusted is None else _words(trusted, name)
     both = pa.concat_arrays([mine, theirs])
     words = both.unique().drop_null().sort()
     codes = pa.compute.fill_null(pa.compute.index_in(both, words), -1).to_numpy(zero_copy_only=False).astype(np.int32)
@@ -67,13 +67,13 @@ def _codes(
 
 def _words(samples: UnverifiedSamples, name: str | None) -> pa.Array:
     if name is None or name not in samples.table.column_names:
-        return pa.nulls(len(samples), pa.string())
+        return pa.nulls(len(samples), pa.large_string())
     column = samples.table[name].combine_chunks()
     if pa.types.is_floating(column.type):  # 1.0 and 1 are one label, whichever type the other table has
         whole = pa.compute.equal(column, pa.compute.floor(column))
         if pa.compute.all(pa.compute.and_(whole, pa.compute.less(pa.compute.abs(column), 2.0**53))).as_py():
             column = column.cast(pa.int64())
-    return column.cast(pa.string())
+    return column.cast(pa.large_string())
 
 
 def _differences(samples: UnverifiedSamples, trusted: UnverifiedSamples | None) -> tuple[str, ...]:

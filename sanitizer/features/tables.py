@@ -40,7 +40,7 @@ def _numbers(values: pa.Array) -> NDArray[np.float64]:
 
 
 def _categories(name: str, mine: pa.Array, theirs: pa.Array) -> Cells:
-    both = pa.concat_arrays([mine.cast(pa.string()), theirs.cast(pa.string())])
+    both = pa.concat_arrays([mine.cast(pa.large_string()), theirs.cast(pa.large_string())])
     words = pc.drop_null(pc.unique(both)).sort()
     codes = pc.fill_null(pc.index_in(both, words), -1).to_numpy(zero_copy_only=False).astype(np.int32)
     return Cells(name, "category", codes[: len(mine)], codes[len(mine) :], tuple(words.to_pylist()))

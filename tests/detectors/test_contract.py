@@ -7,8 +7,8 @@ import pytest
 import sanitizer
 from sanitizer.detectors import DETECTORS
 from sanitizer.features import encode
-from sanitizer.pipeline import from_any
 from sanitizer.policy import Detect
+from sanitizer.samples import from_any
 
 
 def table(n, seed=0):
