@@ -1,58 +1,19 @@
-"""What people read: text, JSON, and one self-contained HTML file."""
+"""What people read: text, JSON, SARIF, JUnit, and one self-contained HTML file, all made from one dict of facts."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import pandas as pd
+from sanitizer.report.facts import facts
+from sanitizer.report.formats import json, junit, sarif, text
+from sanitizer.report.report import Explanation, Report
 
-from sanitizer.verdicts import Verdicts
-
-__all__ = ["Report"]
+__all__ = ["Explanation", "Report", "facts", "html", "json", "junit", "sarif", "text"]
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
-    """The outcome of a scan; see `Verdicts` for the meaning of each part."""
+def html(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
+    """One self-contained page for a delivery, or for all deliveries of a run; needs the extra `line`."""
+    from sanitizer.report.page import html as page  # noqa: PLC0415 (Jinja enters only when somebody wants a page)
 
-    judged: Verdicts
-
-    @property
-    def verdicts(self) -> pd.DataFrame:
-        """One row per sample in the order of the data (ratings: one per user)."""
-        return self.judged.table
-
-    @property
-    def evidence(self) -> pd.DataFrame:
-        """One column of scores per witness."""
-        return self.judged.evidence
-
-    @property
-    def cases(self) -> pd.DataFrame:
-        """Groups of samples with one cause."""
-        return self.judged.cases
-
-    @property
-    def sources(self) -> pd.DataFrame:
-        """What is known of each supplier."""
-        return self.judged.sources
-
-    @property
-    def held(self) -> bool:
-        """The delivery as a whole waits for a person; no row is accused."""
-        return self.judged.held
-
-    @property
-    def unproven(self) -> bool:
-        """There was no trusted release to judge against."""
-        return self.judged.unproven
-
-    @property
-    def failed(self) -> dict[str, str]:
-        """Witnesses that could not speak, and why."""
-        return self.judged.failed
-
-    @property
-    def expected_recall(self) -> dict[str, float]:
-        """Attack family -> recall on decoys planted in a copy of this delivery."""
-        return self.judged.expected_recall
+    return page(facts)
