@@ -28,4 +28,4 @@ def scan(
     samples = from_any(data, label=label, source=source, modality=modality)
     known = None if trusted is None else from_any(trusted, label=label, source=source, modality=samples.schema.modality)
     evidence = detectors.run(samples, known, policy.detect)
-    return Report(verdicts.decide(evidence, samples, known, policy))
+    return Report(verdicts.decide(evidence, samples, known, policy), samples, known)

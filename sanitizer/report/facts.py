@@ -83,7 +83,7 @@ def facts(
         "cases": _cases(verdicts, looks, known),
         "classes": _classes(samples, trusted, table) if modality != "ratings" else [],
         "sources": _sources(verdicts, samples, table),
-        "expected_recall": {k: _number(v) for k, v in sorted(verdicts.expected_recall.items())},
+        "expected_recall": {printable(k): _number(v) for k, v in sorted(verdicts.expected_recall.items())},
         "power": {printable(k): _number(v) for k, v in sorted(verdicts.power.items())},
         "limits": [printable(sentence) for sentence in limits(verdicts, modality)],
         "notes": [printable(note) for note in verdicts.notes],

@@ -30,7 +30,7 @@ def limits(verdicts: Verdicts, modality: str) -> list[str]:
     said = []
     if verdicts.unproven:
         said.append(
-            "There was no trusted release: the delivery was judged against the part of itself that agrees, and a large attack can be that part."
+            "There was no trusted release: the delivery was judged by its part that agrees with itself; a large attack can be that part."
         )
     if verdicts.held:
         said.append("The delivery moved as a whole: no row was accused, and rows were not compared any further.")

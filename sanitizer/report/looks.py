@@ -40,7 +40,7 @@ class Looks:
         grey = self._pixels(i)
         if grey is not None:
             looks["picture"] = picture(grey)
-            looks["marks"] = [self._grid[name] for name in weighty if name in self._grid]
+            looks["marks"] = [list(self._grid[name]) for name in weighty if name in self._grid]
             looks["shape"] = [int(side) for side in grey.shape[:2]]
             return looks
         if "text" in self.columns:

@@ -163,7 +163,8 @@ def suspicion(plot: Mapping[str, Any]) -> dict[str, Any]:
     rows = max(1, plot["rows"] - 1)
 
     def across(row: float) -> float:
-        return round(LEFT + row / rows * (WIDTH - LEFT - RIGHT), 1)
+        at: float = round(LEFT + row / rows * (WIDTH - LEFT - RIGHT), 1)
+        return at
 
     points = [{"x": across(row), "y": round(_up(level, high, low), 1), "cause": cause} for row, level, cause in plot["points"]]
     line = None if plot["line"] is None else round(_up(plot["line"], high, low), 1)
@@ -191,5 +192,5 @@ def nice(value: float) -> float:
     >>> nice(3.2), nice(0.17), nice(40)
     (5.0, 0.2, 50.0)
     """
-    power = 10.0 ** math.floor(math.log10(value)) if value > 0 else 1.0
+    power = math.pow(10.0, math.floor(math.log10(value))) if value > 0 else 1.0
     return next((factor * power for factor in (1.0, 2.0, 2.5, 5.0) if factor * power >= value * (1 - 1e-9)), 10 * power)

@@ -20,7 +20,8 @@ from sanitizer.verdicts import Verdicts
 class Explanation:
     """Why one sample was accepted or held, with its nearest trusted neighbours beside it.
 
-    `evidence` is a frame indexed by witness: its `score`, and the `share` of the judged samples that score lower.  `sample` and `neighbours` are rows of the data and of the trusted release.
+    `evidence` is a frame indexed by witness: its `score`, and the `share` of the judged samples that score lower.
+    `sample` and `neighbours` are rows of the data and of the trusted release.
     """
 
     verdict: pd.Series
