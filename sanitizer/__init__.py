@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sanitizer.pipeline import scan
+    from sanitizer.scanning import scan
 
 __all__ = ["scan"]
 
-_ORIGIN = {"scan": "sanitizer.pipeline"}
+_ORIGIN = {"scan": "sanitizer.scanning"}
 
 
 def __getattr__(name: str) -> Any:

@@ -47,7 +47,7 @@ def test_a_witness_speaks_of_every_row_or_says_why_not(name, size, trusted):
 
 
 def test_a_broken_witness_is_named_not_hidden():
-    report = sanitizer.scan(table(50), label="label", policy=sanitizer.pipeline.Policy(detect=Detect(extra=(f"{__name__}:Broken",))))
+    report = sanitizer.scan(table(50), label="label", policy=sanitizer.policy.Policy(detect=Detect(extra=(f"{__name__}:Broken",))))
     assert "boom" in report.failed[f"{__name__}:Broken"]
 
 

@@ -1,4 +1,4 @@
-"""The stages, composed."""
+"""Judging unverified samples, for anyone with a table: the detectors of the line, and nothing that a release would take."""
 
 from __future__ import annotations
 
