@@ -47,7 +47,7 @@ def canonical(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
     if pa.types.is_duration(kind):
         return values.cast(pa.duration("us"), safe=False).cast(pa.int64())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _vectors(values, name)
+        return vectors(values, name, keep_bytes=bool(pa.types.is_fixed_size_list(kind)))
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
         return _strings([None if v is None else v.hex() for v in values.to_pylist()])
     return _strings([None if v is None else str(v) for v in values.to_pylist()])
@@ -127,8 +127,8 @@ def _times(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raise UsageError(f"column {name!r} holds times that no calendar has: {error}", subject=name) from error
 
 
-def _vectors(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
-    """Lists of numbers, all of one length, as an embedding; a fixed-size list of bytes is an image and stays one."""
+def vectors(values: pa.ChunkedArray, name: str, *, keep_bytes: bool) -> pa.ChunkedArray:
+    """Lists of numbers, all of one length, as an embedding, or as an image if they are bytes and shall stay so."""
     inner = values.type.value_type
     if not (pa.types.is_integer(inner) or pa.types.is_floating(inner) or pa.types.is_boolean(inner) or pa.types.is_decimal(inner)):
         raise UsageError(f"column {name!r} holds lists of {inner}; only lists of numbers can be embeddings", subject=name)
@@ -139,8 +139,7 @@ def _vectors(values: pa.ChunkedArray, name: str) -> pa.ChunkedArray:
         raise UsageError(
             f"column {name!r} holds lists of {len(lengths)} lengths; an embedding has the same length in every row", subject=name
         )
-    image = pa.types.is_fixed_size_list(values.type) and inner == pa.uint8()
-    kind = pa.list_(pa.uint8() if image else pa.float32(), lengths[0])
+    kind = pa.list_(pa.uint8() if keep_bytes and inner == pa.uint8() else pa.float32(), lengths[0])
     chunks = [_fixed(chunk, kind) for chunk in values.chunks]
     if any(chunk.flatten().null_count for chunk in chunks):
         raise UsageError(f"column {name!r} holds lists with nulls inside; write NaN, or leave the whole value out", subject=name)

@@ -1,4 +1,4 @@
-"""What a user has at hand becomes samples: a DataFrame, an Arrow table, a dict of arrays."""
+"""What a user has at hand becomes samples: a path, a DataFrame, an Arrow table, a dict of arrays."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from fractions import Fraction
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from sanitizer.errors import UsageError
 from sanitizer.samples.canonical import STRING, TIMES, canonical, lenient, nulls
+from sanitizer.samples.sandbox import Limits, Payload, Request, parse
 from sanitizer.samples.schema import RATINGS, Column, Schema, listed
 from sanitizer.samples.table import UnverifiedSamples
 
@@ -36,11 +39,15 @@ def from_any(
 ) -> UnverifiedSamples:
     """`data` as unverified samples, in its own order.
 
-    `data` is a pandas DataFrame of any dtypes, anything that speaks the Arrow C stream (pyarrow, polars, duckdb), or a dict of
-    equally long arrays, where `image` is uint8 (n, h, w[, c]) and `embedding` is numeric (n, d); those two are not copied if
-    they are contiguous uint8 and float32 already.  Dirty values are taken as they are: a mixed column becomes text, infinities
-    stay, nothing is dropped.  With a `schema` the data are aligned to it.  What cannot be a table is one `UsageError`.
+    `data` is a path (CSV, JSON Lines, Parquet, Arrow or npz, or a folder of those, read as strictly as a delivery), a pandas
+    DataFrame of any dtypes, anything that speaks the Arrow C stream (pyarrow, polars, duckdb), or a dict of equally long
+    arrays, where `image` is uint8 (n, h, w[, c]) and `embedding` is numeric (n, d); those two are not copied if they are
+    contiguous uint8 and float32 already.  Dirty values in memory are taken as they are: a mixed column becomes text,
+    infinities stay, nothing is dropped.  With a `schema` the data are aligned to it.  What cannot be a table is one
+    `UsageError`.
     """
+    if isinstance(data, str | PathLike):
+        data = _from_path(Path(data), label=label, source=source, modality=modality)
     if isinstance(data, UnverifiedSamples):
         return data if schema is None else align(data, to=schema)[0]
     columns, shapes = _columns(data)
@@ -91,10 +98,31 @@ def concat(parts: Iterable[UnverifiedSamples]) -> UnverifiedSamples:
     return UnverifiedSamples(pa.concat_tables([p.table for p in parts]), schema)
 
 
+def _from_path(path: Path, *, label: str | None, source: str | None, modality: str | None) -> UnverifiedSamples:
+    """A file, or all files below a directory in the order of their names, parsed in a child process like any delivery."""
+    from sanitizer.policy import Samples as SamplesPolicy  # noqa: PLC0415 - the child that parses needs no policy
+
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    if not files or not path.exists():
+        raise UsageError(f"there is nothing to read at {path}", subject=str(path))
+    policy = SamplesPolicy()
+    names = [str(f.relative_to(path)) if f != path else f.name for f in files]
+    request = Request(
+        files=tuple(Payload(name, str(f.resolve())) for name, f in zip(names, files, strict=True)),
+        formats=policy.formats,
+        limits=Limits(policy.max_rows, policy.max_decoded_bytes, policy.max_memory_bytes, policy.max_seconds),
+        label=label,
+        source=source,
+        modality=modality,
+    )
+    table, schema = parse(request)
+    return UnverifiedSamples(table, schema)
+
+
 def _columns(data: Any) -> tuple[dict[str, pa.ChunkedArray], dict[str, tuple[int, ...]]]:
     """Canonical columns by name, and the shapes of those that are images."""
     if isinstance(data, Mapping):
-        return _from_arrays(data)
+        return from_arrays(data)
     if type(data).__module__.startswith("pandas.") or any(t.__module__.startswith("pandas.") for t in type(data).__mro__):
         return _from_pandas(data), {}
     if not hasattr(data, "__arrow_c_stream__"):
@@ -129,7 +157,8 @@ def _from_series(series: pd.Series[Any], name: str) -> pa.ChunkedArray:
     return _from_objects(series.where(series.notna(), None).tolist(), name)
 
 
-def _from_arrays(arrays: Mapping[Any, Any]) -> tuple[dict[str, pa.ChunkedArray], dict[str, tuple[int, ...]]]:
+def from_arrays(arrays: Mapping[Any, Any]) -> tuple[dict[str, pa.ChunkedArray], dict[str, tuple[int, ...]]]:
+    """Canonical columns from equally long arrays, and the shapes of those that have one."""
     held = {str(name): _array(values, str(name)) for name, values in arrays.items()}
     _check_names([str(name) for name in arrays])
     if len({len(a) for a in held.values()}) > 1:
