@@ -187,19 +187,19 @@ def _cases(verdicts: Verdicts, looks: Looks | Profiles, known: Looks | None) -> 
     for cause, members in sorted(alone.items(), key=lambda item: (-len(item[1]), item[0])):
         reason = "Each of these stands alone: no common cause was proven."
         groups.append({"case_id": "", "cause": printable(cause), "significance": None, "reason": reason, "members": members})
-    ranks = verdicts.evidence.rank(pct=True)
-    shelf = _Shelf(known, _wanted(table, groups))
+    bench = _Bench(table, verdicts.evidence.rank(pct=True), looks, known, _wanted(table, groups))
     room = MOST_SHOWN
     for number, group in enumerate(groups):
         members = sorted(group.pop("members"), key=lambda i: (-_finite(table["suspicion"].iloc[i]), i))
         most = min(MOST_MEMBERS, room) if number < MOST_CASES else 0
         room -= min(most, len(members))
+        columns = looks.columns_shown(table["columns"].iloc[members[:most]])
         group |= {
             "size": len(members),
             "quarantined": int(held[members].sum()),
             "labels": _top(looks.label(i) for i in members),
             "sources": _top(looks.source(i) for i in members),
-            "members": [_member(table, ranks, looks, shelf, i) for i in members[:most]],
+            "members": [bench.member(i, columns) for i in members[:most]],
             "hidden": max(0, len(members) - most),
         }
     return groups
@@ -210,37 +210,37 @@ def _wanted(table: pd.DataFrame, groups: Iterable[Mapping[str, Any]]) -> set[str
     return {str(sample) for i in rows for sample in list(table["neighbours"].iloc[i])[:MOST_NEIGHBOURS]}
 
 
-class _Shelf:
-    """Trusted rows by sample id, as far as they are wanted."""
+class _Bench:
+    """Where suspects are laid out beside their nearest trusted neighbours; found by sample id as far as they are wanted."""
 
-    def __init__(self, known: Looks | None, wanted: set[str]) -> None:
-        self.known = known
+    def __init__(self, table: pd.DataFrame, ranks: pd.DataFrame, looks: Looks | Profiles, known: Looks | None, wanted: set[str]) -> None:
+        self.table, self.ranks, self.looks, self.known = table, ranks, looks, known
         ids = known.samples.sample_ids if known is not None and wanted else []
         self.place = {sample: i for i, sample in enumerate(ids) if sample in wanted}
 
-    def show(self, samples: Iterable[str], weighty: Sequence[str]) -> list[dict[str, Any]]:
+    def member(self, i: int, columns: Sequence[str]) -> dict[str, Any]:
+        """All that is shown of row `i` of the verdicts."""
+        verdict = self.table.iloc[i]
+        spoke = self.ranks.iloc[i].dropna().sort_values(ascending=False, kind="stable")
+        return {
+            "row": i,
+            "unit": printable(str(self.table.index[i])),
+            "sample_id": printable(str(verdict["sample_id"])),
+            "action": str(verdict["action"]),
+            "suspicion": _number(verdict["suspicion"]),
+            "p_value": _number(verdict["p_value"]),
+            "reason": printable(str(verdict["reason"])),
+            "witnesses": [{"name": printable(str(witness)), "rank": float(rank)} for witness, rank in spoke.head(4).items()],
+            "looks": self.looks.row(i, [str(column) for column in verdict["columns"]], columns),
+            "neighbours": self.neighbours([str(sample) for sample in verdict["neighbours"]], columns),
+        }
+
+    def neighbours(self, samples: Iterable[str], columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The nearest trusted rows, by the same columns as the suspect."""
         if self.known is None:
             return []
         there = [sample for sample in samples if sample in self.place][:MOST_NEIGHBOURS]
-        return [{"sample_id": sample} | self.known.row(self.place[sample], weighty) for sample in there]
-
-
-def _member(table: pd.DataFrame, ranks: pd.DataFrame, looks: Looks | Profiles, shelf: _Shelf, i: int) -> dict[str, Any]:
-    verdict = table.iloc[i]
-    weighty = [str(column) for column in verdict["columns"]]
-    spoke = ranks.iloc[i].dropna().sort_values(ascending=False, kind="stable")
-    return {
-        "row": i,
-        "unit": printable(str(table.index[i])),
-        "sample_id": printable(str(verdict["sample_id"])),
-        "action": str(verdict["action"]),
-        "suspicion": _number(verdict["suspicion"]),
-        "p_value": _number(verdict["p_value"]),
-        "reason": printable(str(verdict["reason"])),
-        "witnesses": [{"name": printable(str(witness)), "rank": float(rank)} for witness, rank in spoke.head(4).items()],
-        "looks": looks.row(i, weighty),
-        "neighbours": shelf.show([str(sample) for sample in verdict["neighbours"]], weighty),
-    }
+        return [{"sample_id": sample} | self.known.row(self.place[sample], shown=columns) for sample in there]
 
 
 def _classes(samples: UnverifiedSamples, trusted: UnverifiedSamples | None, table: pd.DataFrame) -> list[dict[str, Any]]:

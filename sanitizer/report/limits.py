@@ -35,7 +35,11 @@ def limits(verdicts: Verdicts, modality: str) -> list[str]:
     if verdicts.held:
         said.append("The delivery moved as a whole: no row was accused, and rows were not compared any further.")
     said += [f"The witness {name} did not speak: {why}" for name, why in sorted(verdicts.failed.items())]
-    weak = [f"{family} ({recall:.0%})" for family, recall in sorted(verdicts.expected_recall.items()) if recall < _WORTH_SAYING]
+    weak = [
+        f"{family.replace('_', ' ')} ({recall:.0%})"
+        for family, recall in sorted(verdicts.expected_recall.items())
+        if recall < _WORTH_SAYING
+    ]
     if weak:
         said.append(f"Of decoys planted in a copy of this delivery not all were found: {', '.join(weak)}.")
     said += [

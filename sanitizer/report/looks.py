@@ -6,7 +6,8 @@ import base64
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -34,8 +35,15 @@ class Looks:
         self.schema = samples.schema
         self.columns = {column.name: column.type for column in self.schema.columns}
 
-    def row(self, i: int, weighty: Sequence[str] = ()) -> dict[str, Any]:
-        """Row `i`: its `label` and `source`, and a `picture` (data URI), a `text`, or `cells`, those in `weighty` first and marked."""
+    def columns_shown(self, weighty: Iterable[Sequence[str]]) -> list[str]:
+        """The columns that a group of samples is shown by: those that weigh in most of its members first, then as they come."""
+        votes = Counter(name for names in weighty for name in names)
+        readable = [c.name for c in self.schema.features if not c.type.startswith(("image[", "embedding[")) and c.name != "text"]
+        ranked = sorted(readable, key=lambda name: -votes[name])
+        return ranked[:MOST_CELLS]
+
+    def row(self, i: int, weighty: Sequence[str] = (), shown: Sequence[str] = ()) -> dict[str, Any]:
+        """Row `i`: `label`, `source`, and a `picture` (data URI) or a `text` and `cells` of the columns `shown`; `weighty` is marked."""
         looks: dict[str, Any] = {"label": self.label(i), "source": self.source(i)}
         grey = self._pixels(i)
         if grey is not None:
@@ -46,9 +54,7 @@ class Looks:
         if "text" in self.columns:
             looks["text"] = self._cell("text", i)
             looks["words"] = [printable(word) for word in weighty if word not in self.columns]
-        looks["cells"] = [
-            {"name": printable(name), "value": self._cell(name, i), "weighty": name in weighty} for name in self._shown(tuple(weighty))
-        ]
+        looks["cells"] = [{"name": printable(name), "value": self._cell(name, i), "weighty": name in weighty} for name in shown]
         return looks
 
     def label(self, i: int) -> str | None:
@@ -94,12 +100,6 @@ class Looks:
         full = min(sides) >= 4 and len(set(places.values())) == len(places) == sides[0] * sides[1]
         return ordered if full else {}
 
-    def _shown(self, weighty: tuple[str, ...]) -> list[str]:
-        readable = [c.name for c in self.schema.features if not c.type.startswith(("image[", "embedding[")) and c.name != "text"]
-        first = [name for name in weighty if name in readable]
-        chosen = {*first, *[name for name in readable if name not in first][: max(0, MOST_CELLS - len(first))]}
-        return first[:MOST_CELLS] + [name for name in readable if name in chosen and name not in first]
-
     def _cell(self, name: str | None, i: int) -> str | None:
         if name is None:
             return None
@@ -118,10 +118,16 @@ class Profiles:
         frame = self.samples.table.select(["user", "item", "rating"]).to_pandas()
         return dict(list(frame.groupby(frame["user"].astype(str), sort=False)))
 
-    def row(self, i: int, weighty: Sequence[str] = ()) -> dict[str, Any]:
+    def columns_shown(self, weighty: Iterable[Sequence[str]]) -> list[str]:
+        """Users have no columns of their own."""
+        del weighty
+        return []
+
+    def row(self, i: int, weighty: Sequence[str] = (), shown: Sequence[str] = ()) -> dict[str, Any]:
         """User `i`: how many ratings, their mean, and the items with the highest and the lowest marks."""
         mine = self._ratings[self.users[i]].sort_values(["rating", "item"], kind="stable")
         top, bottom = mine["rating"].max(), mine["rating"].min()
+        del shown
         facts = {
             "user": self.users[i],
             "ratings": len(mine),

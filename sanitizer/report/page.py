@@ -6,6 +6,7 @@ import base64
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sanitizer.report.formats import short
 
 _HERE = Path(__file__).parent / "templates"
 _CAUSES = ("backdoor", "label-flip", "duplicate-flood", "outlier", "feature-collision", "source", "shilling", "expectation")
+_WORST_FIRST = ("held", "quarantine", "clean")
 
 
 def html(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
@@ -26,7 +28,7 @@ def html(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 (an extra)
     except ImportError as error:
         raise MissingExtra("the HTML report needs Jinja: install sanitizer[line]", subject="jinja2") from error
-    deliveries = [facts] if isinstance(facts, Mapping) else list(facts)
+    deliveries = [facts] if isinstance(facts, Mapping) else sorted(facts, key=lambda one: _WORST_FIRST.index(one["state"]))
     environment = Environment(
         loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -36,11 +38,11 @@ def html(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
         "percent": percent,
         "count": lambda n: f"{n:,}",
         "bytes": readable_size,
+        "moment": moment,
         "colour": colour,
         "marked": marked,
         "histogram": histogram,
         "suspicion": suspicion,
-        "groups": lambda digest: digest if len(digest) < 40 else " ".join(digest[i : i + 8] for i in range(0, len(digest), 8)),
     }
     style = (_HERE / "report.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -50,6 +52,7 @@ def html(facts: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> str:
 
 # --- words --------------------------------------------------------------------------------------------------------------
 
+_MONTHS = ("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December")
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -98,6 +101,19 @@ def readable_size(size: int) -> str:
     return f"{value:.1f} TB"
 
 
+def moment(time: str) -> str:
+    """An ISO 8601 time for people; what is none stays as it is.
+
+    >>> moment("2026-03-01T08:05:00+00:00")
+    '1 March 2026, 08:05 UTC'
+    """
+    try:
+        at = datetime.fromisoformat(time)
+    except ValueError:
+        return time
+    return f"{at.day} {_MONTHS[at.month - 1]} {at.year}, {at:%H:%M} {at.tzname() or ''}".rstrip()
+
+
 def colour(cause: str) -> str:
     """The style class of a cause: known causes keep their colour in every report."""
     return f"c{_CAUSES.index(cause)}" if cause in _CAUSES else "c8"
@@ -134,7 +150,7 @@ LEFT, RIGHT, TOP, BOTTOM = 44, 10, 14, 30
 def histogram(p_values: Mapping[str, Any]) -> dict[str, Any]:
     """Bars of the p-values, and the level that honest samples alone would show."""
     bins = p_values["bins"]
-    top = nice(max([*bins, p_values["expected"] * 1.4, 1]))
+    top = _ceiling(max([*bins, p_values["expected"] * 1.4, 1]))
     wide = (WIDTH - LEFT - RIGHT) / len(bins)
     bars = [
         {
@@ -159,7 +175,7 @@ def suspicion(plot: Mapping[str, Any]) -> dict[str, Any]:
     """A point per sample: its place in the delivery, and how suspicious it is."""
     levels = [level for _, level, _ in plot["points"]]
     low, high = min([0.0, *levels]), max([*levels, 1e-9])
-    high = low + nice(high - low)
+    high = low + _ceiling(high - low)
     rows = max(1, plot["rows"] - 1)
 
     def across(row: float) -> float:
@@ -168,7 +184,7 @@ def suspicion(plot: Mapping[str, Any]) -> dict[str, Any]:
 
     points = [{"x": across(row), "y": round(_up(level, high, low), 1), "cause": cause} for row, level, cause in plot["points"]]
     line = None if plot["line"] is None else round(_up(plot["line"], high, low), 1)
-    step = nice(rows / 4)
+    step = _step(rows)
     ticks = [{"at": across(row), "name": f"{row:,.0f}"} for row in _range(0, rows, step)]
     return {"points": points, "line": line, "across": ticks, "up": _ticks(low, high)}
 
@@ -178,8 +194,20 @@ def _up(value: float, high: float, low: float = 0.0) -> float:
 
 
 def _ticks(low: float, high: float) -> list[dict[str, Any]]:
-    step = nice((high - low) / 4)
+    step = _step(high - low)
     return [{"at": round(_up(value, high, low), 1), "name": f"{value:,.6g}"} for value in _range(math.ceil(low / step) * step, high, step)]
+
+
+def _step(span: float) -> float:
+    """Between two ticks: whole where the axis is long enough to count in whole numbers."""
+    step = nice(span / 4)
+    return math.ceil(step) if span >= 4 else step
+
+
+def _ceiling(span: float) -> float:
+    """The end of an axis: a whole number of its ticks."""
+    step = _step(span)
+    return math.ceil(span / step - 1e-9) * step
 
 
 def _range(start: float, stop: float, step: float) -> list[float]:
