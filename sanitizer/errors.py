@@ -52,7 +52,9 @@ def printable(text: str) -> str:
     >>> printable("a\\x1b[31mred\\nline")
     'a\\\\x1b[31mred\\\\nline'
     """
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    shown = text
+    if not text.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST // 2]} … {shown[-_LONGEST // 4 :]}"
 
 

@@ -187,27 +187,27 @@ def _cases(verdicts: Verdicts, looks: Looks | Profiles, known: Looks | None) -> 
     for cause, members in sorted(alone.items(), key=lambda item: (-len(item[1]), item[0])):
         reason = "Each of these stands alone: no common cause was proven."
         groups.append({"case_id": "", "cause": printable(cause), "significance": None, "reason": reason, "members": members})
-    bench = _Bench(table, verdicts.evidence.rank(pct=True), looks, known, _wanted(table, groups))
+    level = np.nan_to_num(table["suspicion"].to_numpy(np.float64), nan=-np.inf)
     room = MOST_SHOWN
     for number, group in enumerate(groups):
-        members = sorted(group.pop("members"), key=lambda i: (-_finite(table["suspicion"].iloc[i]), i))
-        most = min(MOST_MEMBERS, room) if number < MOST_CASES else 0
-        room -= min(most, len(members))
-        columns = looks.columns_shown(table["columns"].iloc[members[:most]])
+        group["members"] = sorted(group["members"], key=lambda i: (-level[i], i))
+        group["shown"] = group["members"][: min(MOST_MEMBERS, room) if number < MOST_CASES else 0]
+        room -= len(group["shown"])
+    shown = [i for group in groups for i in group["shown"]]
+    wanted = {str(sample) for i in shown for sample in list(table["neighbours"].iloc[i])}
+    bench = _Bench(table, verdicts.evidence.rank(pct=True).iloc[shown], looks, known, wanted)
+    for group in groups:
+        members, first = group.pop("members"), group.pop("shown")
+        columns = looks.columns_shown(table["columns"].iloc[first])
         group |= {
             "size": len(members),
             "quarantined": int(held[members].sum()),
             "labels": _top(looks.label(i) for i in members),
             "sources": _top(looks.source(i) for i in members),
-            "members": [bench.member(i, columns) for i in members[:most]],
-            "hidden": max(0, len(members) - most),
+            "members": [bench.member(i, columns) for i in first],
+            "hidden": len(members) - len(first),
         }
     return groups
-
-
-def _wanted(table: pd.DataFrame, groups: Iterable[Mapping[str, Any]]) -> set[str]:
-    rows = sorted({i for group in groups for i in group["members"]})
-    return {str(sample) for i in rows for sample in list(table["neighbours"].iloc[i])[:MOST_NEIGHBOURS]}
 
 
 class _Bench:
@@ -221,7 +221,7 @@ class _Bench:
     def member(self, i: int, columns: Sequence[str]) -> dict[str, Any]:
         """All that is shown of row `i` of the verdicts."""
         verdict = self.table.iloc[i]
-        spoke = self.ranks.iloc[i].dropna().sort_values(ascending=False, kind="stable")
+        spoke = self.ranks.loc[self.table.index[i]].dropna().sort_values(ascending=False, kind="stable")
         return {
             "row": i,
             "unit": printable(str(self.table.index[i])),
@@ -332,11 +332,6 @@ def _number(value: Any) -> float | None:
     """A float that JSON knows, or None."""
     number = float(value)
     return number if math.isfinite(number) else None
-
-
-def _finite(value: Any) -> float:
-    number = float(value)
-    return number if math.isfinite(number) else -math.inf
 
 
 def _plain(value: Any) -> Any:
