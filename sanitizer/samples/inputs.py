@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sanitizer.errors import UsageError
 from sanitizer.samples.canonical import STRING, TIMES, canonical, lenient, nulls
-from sanitizer.samples.sandbox import Limits, Payload, Request, parse
+from sanitizer.samples.reading import read_path
 from sanitizer.samples.schema import RATINGS, Column, Schema, listed
 from sanitizer.samples.table import UnverifiedSamples
 
@@ -47,7 +47,7 @@ def from_any(
     `UsageError`.
     """
     if isinstance(data, str | PathLike):
-        data = _from_path(Path(data), label=label, source=source, modality=modality)
+        data = read_path(Path(data), label=label, source=source, modality=modality)
     if isinstance(data, UnverifiedSamples):
         return data if schema is None else align(data, to=schema)[0]
     columns, shapes = _columns(data)
@@ -96,27 +96,6 @@ def concat(parts: Iterable[UnverifiedSamples]) -> UnverifiedSamples:
         if part.schema.arrow != schema.arrow:
             raise UsageError(f"columns differ: {listed(schema.names)} against {listed(part.schema.names)}")
     return UnverifiedSamples(pa.concat_tables([p.table for p in parts]), schema)
-
-
-def _from_path(path: Path, *, label: str | None, source: str | None, modality: str | None) -> UnverifiedSamples:
-    """A file, or all files below a directory in the order of their names, parsed in a child process like any delivery."""
-    from sanitizer.policy import Samples as SamplesPolicy  # noqa: PLC0415 - the child that parses needs no policy
-
-    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
-    if not files or not path.exists():
-        raise UsageError(f"there is nothing to read at {path}", subject=str(path))
-    policy = SamplesPolicy()
-    names = [str(f.relative_to(path)) if f != path else f.name for f in files]
-    request = Request(
-        files=tuple(Payload(name, str(f.resolve())) for name, f in zip(names, files, strict=True)),
-        formats=policy.formats,
-        limits=Limits(policy.max_rows, policy.max_decoded_bytes, policy.max_memory_bytes, policy.max_seconds),
-        label=label,
-        source=source,
-        modality=modality,
-    )
-    table, schema = parse(request)
-    return UnverifiedSamples(table, schema)
 
 
 def _columns(data: Any) -> tuple[dict[str, pa.ChunkedArray], dict[str, tuple[int, ...]]]:
