@@ -48,9 +48,10 @@ def hold(tx: Transaction, samples: UnverifiedSamples, verdicts: Verdicts, delive
     dataset = deliveries.get(tx, delivery).dataset
     case_of = _open_cases(tx, table, verdicts.cases, dataset, delivery)
     first = int(tx.execute(select(func.coalesce(func.max(held.c.id), 0))).scalar_one()) + 1
-    scores = verdicts.evidence.reset_index(drop=True)
     at = [int(rows_of[position][0]) for position in table.index]
     label, source = (_column(samples, name, at) for name in (samples.schema.label, samples.schema.source))
+    columns = {str(name): values.to_list() for name, values in verdicts.evidence.iloc[table.index].items()}
+    scores = [dict(zip(columns, map(_number, row), strict=True)) for row in zip(*columns.values(), strict=True)] or [{}] * len(table)
     rows = []
     for i, (position, verdict) in enumerate(zip(table.index, table.to_dict("records"), strict=True)):
         rows.append(
@@ -67,10 +68,9 @@ def hold(tx: Transaction, samples: UnverifiedSamples, verdicts: Verdicts, delive
                 "reason": verdict["reason"],
                 "source": source[i],
                 "label": label[i],
-                "scores": {str(k): _number(v) for k, v in scores.loc[position].items()},
+                "scores": scores[i],
                 "columns": [str(c) for c in verdict["columns"]],
                 "neighbours": [str(n) for n in verdict["neighbours"]],
-                "at": tx.now,
                 "state": "held",
             }
         )

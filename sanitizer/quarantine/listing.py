@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from heapq import merge
+from itertools import islice
+from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, RowMapping, and_, or_, select
 
@@ -16,6 +18,8 @@ from sanitizer.quarantine.decisions import Decision, history
 from sanitizer.store.tables import cases as cases_table
 from sanitizer.store.tables import held as table
 from sanitizer.store.transaction import Reader
+
+State = Literal["held", "dropped", "released", "relabelled"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,6 @@ class Held:
     scores: Mapping[str, float | None]
     columns: tuple[str, ...]
     neighbours: tuple[str, ...]
-    at: datetime
     state: str
     decision: int | None
     proposal: int | None
@@ -106,7 +109,7 @@ def ls(
     source: str | None = None,
     delivery: str | None = None,
     label: str | None = None,
-    state: str | None = None,
+    state: State | None = None,
     after: str | None = None,
     limit: int = 50,
 ) -> Page:
@@ -114,22 +117,18 @@ def ls(
 
     `after` is `Page.next` of the page before; a page costs the same however deep it lies.
     """
-    wanted = {
-        "dataset": dataset,
-        "case_id": case_id,
-        "cause": cause,
-        "source": source,
-        "delivery": delivery,
-        "label": label,
-        "state": state,
-    }
+    wanted = {"case_id": case_id, "cause": cause, "source": source, "delivery": delivery, "label": label}
     query = select(table).order_by(table.c.suspicion.desc(), table.c.id.desc()).limit(limit + 1)
     for name, value in wanted.items():
         if value is not None:
             query = query.where(table.c[name] == value)
     if after is not None:
         query = query.where(_beyond(after))
-    found = [Held.of(row) for row in view.rows(query)]
+    # one walk along an index for each data set and state, merged: a single query over several of them would sort all their samples
+    datasets = [dataset] if dataset is not None else list(view.execute(select(cases_table.c.dataset).distinct()).scalars())
+    states = [state] if state is not None else list(get_args(State))
+    walks = [view.rows(query.where(table.c.dataset == d, table.c.state == s)) for d in datasets for s in states]
+    found = [Held.of(row) for row in islice(merge(*walks, key=lambda row: (-row["suspicion"], -row["id"])), limit + 1)]
     last = found[limit - 1] if len(found) > limit else None
     return Page(tuple(found[:limit]), None if last is None else f"{last.suspicion.hex()}~{last.id}")
 

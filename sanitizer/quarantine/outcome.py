@@ -18,12 +18,14 @@ from sanitizer.store.transaction import Reader
 class Outcome:
     """The state of review of one data set.
 
-    `back` holds the rows that were released or relabelled, labels applied, None when there are none.
+    `back` holds the rows that were released or relabelled, labels applied, None when there are none; `back_ids` their sample ids, which
+    stay those of the delivery for released rows (of two equal rows one may be dropped) and are new for relabelled ones.
     `excluded` holds the sample ids of rows that no release may contain in their original form: undecided, dropped, relabelled.
     `counts` tells how many held samples are `held`, `dropped`, `released`, `relabelled`.
     """
 
     back: Samples | None
+    back_ids: tuple[str, ...]
     excluded: frozenset[str]
     counts: Mapping[str, int]
 
@@ -43,16 +45,19 @@ def outcome(view: Reader, dataset: str) -> Outcome:
             labels[row["id"]] = row["new_label"]
         if row["state"] != "released":
             excluded.update(row["row_ids"])
-    return Outcome(_back(view, labels, dataset), frozenset(excluded), counts)
+    back, back_ids = _back(view, labels, dataset)
+    return Outcome(back, back_ids, frozenset(excluded), counts)
 
 
-def _back(view: Reader, labels: Mapping[int, str | None], dataset: str) -> Samples | None:
+def _back(view: Reader, labels: Mapping[int, str | None], dataset: str) -> tuple[Samples | None, tuple[str, ...]]:
     if not labels:
-        return None
+        return None, ()
     found = content.read(view, list(labels))
     schema = found[next(iter(labels))].schema
     batches = [_relabelled(found[held_id], label) for held_id, label in labels.items()]
-    return Samples(pa.Table.from_batches(batches).combine_chunks(), schema, origin=f"quarantine:{dataset}")
+    back = Samples(pa.Table.from_batches(batches).combine_chunks(), schema, origin=f"quarantine:{dataset}")
+    old = [row_id if label is None else None for held_id, label in labels.items() for row_id in found[held_id].row_ids]
+    return back, tuple(kept or new for kept, new in zip(old, back.sample_ids, strict=True))
 
 
 def _relabelled(kept: content.Content, label: str | None) -> pa.RecordBatch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -10,8 +11,22 @@ from securesystemslib.signer import Signer
 from sqlalchemy import Connection, Executable, Result, RowMapping, insert, select, update
 
 from sanitizer.errors import LedgerBroken, printable
+from sanitizer.provenance.ledger import Checkpoint, Entry, Tree
 from sanitizer.store.tables import checkpoints, head, ledger, timestamp, words
-from sanitizer.store.tree import Checkpoint, Entry, Tree
+
+
+def _plain(value: Any) -> Any:
+    """`value` with half surrogates (of undecodable file names) made visible and NaN and infinities made null: JSON carries neither."""
+    match value:
+        case str():
+            return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        case float():
+            return value if math.isfinite(value) else None
+        case dict():
+            return {_plain(name): _plain(item) for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item) for item in value]
+    return value
 
 
 class Reader:
@@ -70,7 +85,7 @@ class Transaction(Reader):
         Args:
             kind: dotted lower-case word, such as `delivery.verified`.
             subject: what it is about: a digest, a data set, a key id.
-            facts: JSON values; no NaN, no integer beyond 2**53.
+            facts: JSON values; no integer beyond 2**53.  What JSON cannot carry of a number (NaN) becomes null.
             actor: who did it.
         """
         entry = Entry(
@@ -78,13 +93,13 @@ class Transaction(Reader):
             at=timestamp(self.now),
             kind=kind,
             subject=printable(words(subject)),
-            facts=dict(facts),
+            facts=_plain(dict(facts)),
             actor=words(actor),
+            previous=self._tree.previous,
         )
         raw = entry.to_bytes()
-        leaf = self._tree.append(raw)
-        row = {"index": entry.index, "kind": kind, "subject": entry.subject, "entry": raw, "leaf": leaf}
-        self._connection.execute(insert(ledger), row)
+        self._tree.append(raw)
+        self._connection.execute(insert(ledger), {"index": entry.index, "kind": kind, "subject": entry.subject, "entry": raw})
         return entry.index
 
     @property

@@ -49,7 +49,6 @@ def upgrade() -> None:
         sa.Column("kind", sa.String(length=64), nullable=False),
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("entry", sa.LargeBinary(), nullable=False),
-        sa.Column("leaf", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("index", name=op.f("pk_ledger")),
     )
     op.create_index("ix_ledger_kind_index", "ledger", ["kind", "index"], unique=False)
@@ -151,7 +150,6 @@ def upgrade() -> None:
         sa.Column("scores", sa.Text(), nullable=False),
         sa.Column("columns", sa.Text(), nullable=False),
         sa.Column("neighbours", sa.Text(), nullable=False),
-        sa.Column("at", sa.String(length=27), nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("decision", _number(), nullable=True),
         sa.Column("proposal", _number(), nullable=True),
@@ -160,11 +158,13 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["delivery"], ["deliveries.digest"], name=op.f("fk_held_delivery")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_held")),
     )
-    op.create_index("ix_held_case_id_state_suspicion", "held", ["case_id", "state", "suspicion", "id"], unique=False)
-    op.create_index("ix_held_dataset_source_state_suspicion", "held", ["dataset", "source", "state", "suspicion", "id"], unique=False)
-    op.create_index("ix_held_dataset_state_suspicion", "held", ["dataset", "state", "suspicion", "id"], unique=False)
-    op.create_index("ix_held_dataset_suspicion", "held", ["dataset", "suspicion", "id"], unique=False)
+    op.create_index("ix_held_case", "held", ["case_id", "state", "suspicion", "id"], unique=False)
+    op.create_index("ix_held_cause", "held", ["dataset", "cause", "state", "suspicion", "id"], unique=False)
+    op.create_index("ix_held_delivery", "held", ["delivery", "state", "suspicion", "id"], unique=False)
+    op.create_index("ix_held_label", "held", ["dataset", "label", "state", "suspicion", "id"], unique=False)
     op.create_index("ix_held_sample_id", "held", ["dataset", "sample_id"], unique=False)
+    op.create_index("ix_held_source", "held", ["dataset", "source", "state", "suspicion", "id"], unique=False)
+    op.create_index("ix_held_state", "held", ["dataset", "state", "suspicion", "id"], unique=False)
     op.create_index("uq_held_delivery_sample_id", "held", ["delivery", "sample_id"], unique=True)
     op.create_table(
         "decision_members",
@@ -188,4 +188,4 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("held_id", name=op.f("pk_held_content")),
     )
     head = sa.table("ledger_head", sa.column("id"), sa.column("size"), sa.column("frontier"))
-    op.bulk_insert(head, [{"id": 0, "size": 0, "frontier": '{"nodes":[],"size":0}'}])
+    op.bulk_insert(head, [{"id": 0, "size": 0, "frontier": '{"edge":[],"last":null,"size":0}'}])

@@ -1,0 +1,170 @@
+"""OpenSSF Model Signing (OMS v1.0) bundles: the signature beside a release that the public `model_signing verify key` accepts.
+
+A bundle is a sigstore bundle around a DSSE envelope around an in-toto statement that lists every file with its sha256.  We write
+one kind (key method, ECDSA P-256, sha256, method `files`, nothing ignored) and read only that kind: a bundle whose signer chose
+paths to ignore vouches for less than it seems to.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from securesystemslib.exceptions import UnverifiedSignatureError
+from securesystemslib.signer import Key, Signature, Signer
+
+from sanitizer.errors import BadEnvelope, UntrustedSigner, UsageError, WeakDigest
+from sanitizer.provenance import jcs, keys
+from sanitizer.provenance.envelope import IN_TOTO, Envelope
+from sanitizer.provenance.names import check_names
+from sanitizer.provenance.statement import STATEMENT
+
+_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+_PREDICATE_TYPE = "https://model_signing/signature/v1.0"
+_SERIALIZATION = {"method": "files", "hash_type": "sha256", "allow_symlinks": False}
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What a verified bundle says: the hex sha256 of each file by path, and who signed.
+
+    `digest` is `sha256:…` over the raw digests of all files in the order of their paths: it names the release.
+    """
+
+    name: str
+    files: Mapping[str, str]
+    digest: str
+    keyid: str
+
+
+def root_digest(files: Mapping[str, str]) -> str:
+    """`sha256:…` over the raw sha256 digests of `files` (path -> hex), sorted by path (OMS v1.0, 5.2).
+
+    >>> root_digest({}) == "sha256:" + hashlib.sha256().hexdigest()
+    True
+    """
+    return f"sha256:{hashlib.sha256(b''.join(bytes.fromhex(files[path]) for path in sorted(files))).hexdigest()}"
+
+
+def sign(name: str, files: Mapping[str, str], signer: Signer) -> bytes:
+    """The bundle over `files` (path -> hex sha256) of the directory `name`; raises `UsageError` for a key that is not ECDSA P-256."""
+    if signer.public_key.scheme != "ecdsa-sha2-nistp256":
+        raise UsageError(
+            f"releases are signed with ECDSA P-256, not {signer.public_key.scheme}: `sanitizer keys new --scheme ecdsa` makes such a key"
+        )
+    hint = hashlib.sha256(keys.pem(signer.public_key)).hexdigest()
+    statement = {
+        "_type": STATEMENT,
+        "subject": [{"name": name, "digest": {"sha256": root_digest(files).removeprefix("sha256:")}}],
+        "predicateType": _PREDICATE_TYPE,
+        "predicate": {
+            "serialization": _SERIALIZATION,
+            "resources": [{"name": path, "algorithm": "sha256", "digest": files[path]} for path in sorted(files)],
+        },
+    }
+    payload = jcs.dumps(statement)
+    signature = signer.sign(Envelope(payload, IN_TOTO).pae())
+    bundle = {
+        "mediaType": _MEDIA_TYPE,
+        "verificationMaterial": {"publicKey": {"hint": hint}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": IN_TOTO,
+            "signatures": [{"sig": base64.b64encode(bytes.fromhex(signature.signature)).decode(), "keyid": ""}],
+        },
+    }
+    return jcs.dumps(bundle) + b"\n"
+
+
+def verify(bundle: bytes, allowed: Sequence[Key]) -> Signed:
+    """Reads a bundle that one of the keys `allowed` signed.
+
+    Raises:
+        BadEnvelope: it is no bundle of the one kind that we accept.
+        UntrustedSigner: none of them signed it.
+        WeakDigest: it relies on something else than sha256.
+        BadName: it lists a path that could leave the directory.
+    """
+    outer = jcs.loads(bundle, what="the release's signature")
+    _expect(isinstance(outer, dict) and outer.get("mediaType") == _MEDIA_TYPE, f"its media type is not {_MEDIA_TYPE}")
+    inner = outer.get("dsseEnvelope")
+    inner = inner if isinstance(inner, dict) else {}
+    _expect(inner.get("payloadType") == IN_TOTO, f"it holds no {IN_TOTO}")
+    signatures: Any = inner.get("signatures")
+    _expect(isinstance(signatures, list) and len(signatures) == 1, "it must hold exactly one signature")
+    try:
+        payload = base64.b64decode(inner["payload"], validate=True)
+        signature = base64.b64decode(signatures[0]["sig"], validate=True)
+    except (KeyError, TypeError, ValueError, binascii.Error) as error:
+        raise BadEnvelope("the release's signature is malformed: payload or signature is not base64") from error
+    signer = _signer(Envelope(payload, IN_TOTO).pae(), signature.hex(), allowed)
+    return _read(payload, signer.keyid)
+
+
+def _signer(message: bytes, signature: str, allowed: Iterable[Key]) -> Key:
+    for key in allowed:
+        try:
+            key.verify_signature(Signature(key.keyid, signature), message)
+        except UnverifiedSignatureError:
+            continue
+        return key
+    raise UntrustedSigner("the release is signed, but by none of the release keys of the trust root")
+
+
+def _read(payload: bytes, keyid: str) -> Signed:
+    statement = jcs.loads(payload, what="the release's signed list of files")
+    _expect(
+        isinstance(statement, dict) and set(statement) == {"_type", "subject", "predicateType", "predicate"},
+        "its statement has other fields than an OMS statement",
+    )
+    _expect(statement["_type"] == STATEMENT and statement["predicateType"] == _PREDICATE_TYPE, "it is no OMS v1.0 statement")
+    predicate = statement["predicate"]
+    _expect(isinstance(predicate, dict) and set(predicate) == {"serialization", "resources"}, "its predicate is not that of OMS v1.0")
+    serialization = predicate["serialization"]
+    _expect(isinstance(serialization, dict), "it does not say how files were hashed")
+    if serialization.get("hash_type") != "sha256":
+        raise WeakDigest(f"the release's signature relies on {serialization.get('hash_type')}: only sha256 is accepted")
+    # signer-chosen ignored paths are a hiding place for files that nobody vouches for
+    _expect(
+        {k: v for k, v in serialization.items() if k != "ignore_paths" or v != []} == _SERIALIZATION, "it ignores paths or follows links"
+    )
+    files = _files(predicate["resources"])
+    subject = statement["subject"]
+    _expect(isinstance(subject, list) and len(subject) == 1 and isinstance(subject[0], dict), "it must have exactly one subject")
+    digest = root_digest(files)
+    _expect(subject[0].get("digest") == {"sha256": digest.removeprefix("sha256:")}, "its subject is not the digest of its files")
+    name = subject[0].get("name")
+    _expect(isinstance(name, str), "its subject has no name")
+    return Signed(str(name), files, digest, keyid)
+
+
+def _files(resources: Any) -> dict[str, str]:
+    _expect(isinstance(resources, list), "it lists no files")
+    files: dict[str, str] = {}
+    for item in resources:
+        _expect(
+            isinstance(item, dict) and set(item) == {"name", "algorithm", "digest"},
+            "a listed file has other fields than name, algorithm, digest",
+        )
+        if item["algorithm"] != "sha256":
+            raise WeakDigest(f"the release's signature lists a file by {item['algorithm']}: only sha256 is accepted")
+        name, digest = item["name"], item["digest"]
+        _expect(isinstance(name, str) and isinstance(digest, str) and _is_sha256(digest), "a listed file has no proper name or digest")
+        _expect(name not in files, f"it lists {name!r} twice")
+        files[name] = digest
+    check_names(files)
+    _expect(list(files) == sorted(files), "its files are not in order")
+    return files
+
+
+def _is_sha256(text: str) -> bool:
+    return len(text) == 64 and set(text) <= set("0123456789abcdef")
+
+
+def _expect(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise BadEnvelope(f"the release's signature is not acceptable: {otherwise}")
