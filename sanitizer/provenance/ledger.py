@@ -327,24 +327,38 @@ def verify_entries(entries: Iterable[bytes], notes: Sequence[str], allowed: Sequ
     waiting, held = list(checkpoints), 0
     tree = Tree()
     for raw in entries:
+        at, before = f"entry {tree.size}", f"entry {tree.size - 1}"
+        problem, entry = _read(raw)
+        continues = entry is not None and entry.previous == tree.previous
+        if entry is not None and entry.index == tree.size and not continues and not _proven(tree, waiting):
+            # it names another entry than the one that stands before it: that one was changed.  Asked before the checkpoint, which
+            # would only know that it was one of several
+            raise LedgerBroken(f"{before} of the ledger was changed: the next one does not continue it", subject=before)
         held = _hold(tree, waiting, held)
-        at = f"entry {tree.size}"
-        try:
-            entry = Entry.from_bytes(raw)
-        except LedgerBroken as error:
-            raise LedgerBroken(f"{at} of the ledger was changed: {error.message}", subject=at) from error
+        if entry is None:
+            raise LedgerBroken(f"{at} of the ledger was changed: {problem}", subject=at)
         if entry.index != tree.size:
             raise LedgerBroken(f"{at} of the ledger is missing or out of order: here stands {entry.index}", subject=at)
-        if entry.previous != tree.previous:
-            # it names another entry than the one that stands before it: that one was changed
-            before = f"entry {tree.size - 1}"
-            raise LedgerBroken(f"{before} of the ledger was changed: the next one does not continue it", subject=before)
+        if not continues:
+            raise LedgerBroken(f"{at} of the ledger was changed: it does not continue the one before, which a checkpoint proves", subject=at)
         tree.append(raw)
     held = _hold(tree, waiting, held)
     if waiting:
         at = f"entry {tree.size}"
         raise LedgerBroken(f"the ledger ends after {tree.size} entries, a checkpoint knows {waiting[-1].size}: {at} is missing", subject=at)
     return tree
+
+
+def _read(raw: bytes) -> tuple[str, Entry | None]:
+    try:
+        return "", Entry.from_bytes(raw)
+    except LedgerBroken as error:
+        return error.message, None
+
+
+def _proven(tree: Tree, waiting: Sequence[Checkpoint]) -> bool:
+    """Whether a checkpoint of this very size agrees with the tree (an empty one needs no proof)."""
+    return tree.size == 0 or any(checkpoint.size == tree.size and checkpoint.root == tree.root() for checkpoint in waiting)
 
 
 def _hold(tree: Tree, waiting: list[Checkpoint], held: int) -> int:

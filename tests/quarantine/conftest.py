@@ -4,13 +4,13 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from sanitizer.quarantine import hold
-from sanitizer.store import Store
 from tests.quarantine.build import DIGEST, HELD, make_samples, make_verdicts, receive
+from tests.store.build import open_store
 
 
 @pytest.fixture
 def store(tmp_path):
-    with Store.open("sqlite:///state.db", tmp_path, ledger_signer=CryptoSigner.generate_ed25519()) as opened:
+    with open_store(tmp_path, ledger_signer=CryptoSigner.generate_ed25519()) as opened:
         yield opened
 
 

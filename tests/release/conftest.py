@@ -6,8 +6,8 @@ import pytest
 from securesystemslib.signer import CryptoSigner
 
 from sanitizer.provenance.blobs import BlobStore
-from sanitizer.store import Store
 from tests.release.build import Line, Trust
+from tests.store.build import open_store
 
 
 @pytest.fixture(scope="session")
@@ -27,14 +27,14 @@ def trust(signer):
 
 @pytest.fixture
 def line(tmp_path, signer, ledger_signer):
-    with Store.open("sqlite:///state.db", tmp_path, ledger_signer=ledger_signer) as store:
+    with open_store(tmp_path, ledger_signer=ledger_signer) as store:
         yield Line(store, BlobStore(tmp_path / "blobs"), tmp_path / "releases", signer)
 
 
 @pytest.fixture(scope="session")
 def _published(tmp_path_factory, signer, ledger_signer):
     place = tmp_path_factory.mktemp("published")
-    with Store.open("sqlite:///state.db", place, ledger_signer=ledger_signer) as store:
+    with open_store(place, ledger_signer=ledger_signer) as store:
         line = Line(store, BlobStore(place / "blobs"), place / "releases", signer)
         line.deliver(10, held={3: "outlier"})
         line.publish()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from securesystemslib.signer import CryptoSigner
 
-from sanitizer.store import Store
+from tests.store.build import open_store
 
 
 @pytest.fixture
@@ -20,5 +20,5 @@ def ledger_signer():
 
 @pytest.fixture
 def store(tmp_path, ledger_signer):
-    with Store.open("sqlite:///state.db", tmp_path, ledger_signer=ledger_signer) as opened:
+    with open_store(tmp_path, ledger_signer=ledger_signer) as opened:
         yield opened

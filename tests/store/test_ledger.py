@@ -148,7 +148,7 @@ def test_an_appended_forgery_is_noticed(told, keys):
     change(told, insert(ledger).values(index=9, kind="test.happened", subject="thing", entry=forgery))
     with pytest.raises(LedgerBroken) as caught:
         audit(told, keys)
-    assert caught.value.subject == "entry 8"
+    assert caught.value.subject == "entry 9"
 
 
 def test_an_empty_ledger_is_whole(store, keys):
