@@ -340,7 +340,9 @@ def verify_entries(entries: Iterable[bytes], notes: Sequence[str], allowed: Sequ
         if entry.index != tree.size:
             raise LedgerBroken(f"{at} of the ledger is missing or out of order: here stands {entry.index}", subject=at)
         if not continues:
-            raise LedgerBroken(f"{at} of the ledger was changed: it does not continue the one before, which a checkpoint proves", subject=at)
+            raise LedgerBroken(
+                f"{at} of the ledger was changed: it does not continue the one before, which a checkpoint proves", subject=at
+            )
         tree.append(raw)
     held = _hold(tree, waiting, held)
     if waiting:
