@@ -292,3 +292,39 @@ def test_families_are_those_that_make_sense():
     assert "backdoor_image" not in families("tabular", label=True, source=True)
     assert families("ratings", label=False, source=False) == ("shilling",)
     assert "source" not in families("text", label=True, source=False)
+
+
+LABELS = {
+    "bool": lambda codes: codes == 0,
+    "int8": lambda codes: codes.astype(np.int8),
+    "nullable integer": lambda codes: pd.array(np.where(codes == 1, None, codes.astype(object)), dtype="Int64"),
+    "float": lambda codes: codes * 0.5,
+    "string": lambda codes: pd.array([f"class {code}" for code in codes], dtype="str"),
+    "category": lambda codes: pd.Categorical.from_codes(codes, ["low", "mid", "high"], ordered=True),
+    "object": lambda codes: np.array([f"class {code}" for code in codes], dtype=object),
+    "timestamp": lambda codes: pd.Timestamp("2026-01-01", tz="UTC") + pd.to_timedelta(codes, unit="D"),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@pytest.mark.parametrize("family", [name for name, attack in ATTACKS.items() if "label" in attack.needs and "tabular" in attack.modalities])
+def test_labels_of_any_type_stay_of_that_type(family, kind):
+    data = table()
+    codes = np.random.default_rng(2).integers(0, 3, len(data))
+    data["label"] = LABELS[kind](codes)
+    made = ATTACKS[family](data, rate=0.1, seed=1)
+    assert made.data["label"].dtype == data["label"].dtype
+    assert set(made.data["label"].dropna()) <= set(data["label"].dropna())
+    honest = ~made.mask
+    pd.testing.assert_frame_equal(made.data[honest].reset_index(drop=True), data.iloc[made.origin[honest]].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    "label", [np.array([True, False] * 60), np.array(["b", "a"] * 60), np.array([7, 9] * 60, np.uint8), np.array([0.5, 1.5] * 60)]
+)
+def test_labels_in_arrays_stay_of_their_type_too(label):
+    data = pictures() | {"label": label}
+    for family in ("random_flip", "backdoor_image", "duplicate_flood", "feature_collision"):
+        made = ATTACKS[family](data, rate=0.1, seed=1)
+        assert made.data["label"].dtype == label.dtype
+        assert set(made.data["label"]) <= set(label)
