@@ -49,3 +49,15 @@ def test_the_page_fits_and_keeps_its_own_policy(browser, path, width, scheme):
     assert (body == "rgb(245, 245, 242)") == (scheme == "light")
     assert page.locator("svg image").count() > 0
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_prints_on_a4_in_ink_on_paper(browser, path, scheme):
+    page = browser.new_page(viewport={"width": 703, "height": 1000}, color_scheme=scheme)  # A4 less its margins, at 96 dpi
+    page.emulate_media(media="print", color_scheme=scheme)
+    page.goto(path.as_uri())
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(23, 25, 31)"
+    over = "[...document.querySelectorAll('.member, .card')].filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.className)"
+    assert page.evaluate(over) == []
+    page.close()
