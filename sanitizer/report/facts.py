@@ -13,6 +13,7 @@ import pandas as pd
 
 from sanitizer.errors import printable
 from sanitizer.policy import Policy
+from sanitizer.provenance.delivery import VerifiedDelivery
 from sanitizer.report.limits import limits
 from sanitizer.report.looks import Looks, Profiles, written
 from sanitizer.samples import UnverifiedSamples
@@ -34,7 +35,7 @@ def facts(
     samples: UnverifiedSamples,
     *,
     trusted: UnverifiedSamples | None = None,
-    delivery: Any | None = None,
+    delivery: VerifiedDelivery | None = None,
     gate: Any | None = None,
     release: Mapping[str, Any] | None = None,
     ledger: Mapping[str, Any] | None = None,
@@ -45,7 +46,8 @@ def facts(
     """Everything that a report of one delivery says: str, int, float, bool, None, lists and dicts; NaN is None.
 
     Every text from outside has its control and bidirectional characters made visible.  `release` and `ledger` are shown
-    as they are given (a version, a digest, a size); `now` is the only time in it, so the same run gives the same report.
+    as they are given (a version, a digest, a size), `gate` is a `GateResult`; `now` is the only time that is not the
+    delivery's own, so the same run gives the same report.
     """
     table = verdicts.table
     modality = samples.schema.modality
@@ -116,7 +118,7 @@ def _headline(verdicts: Verdicts, gate: Mapping[str, Any] | None, unit: str) -> 
     return f"{n:,} of {total:,} {unit}s ({n / total:.1%}) are held back for review."
 
 
-def _provenance(delivery: Any) -> dict[str, Any]:
+def _provenance(delivery: VerifiedDelivery) -> dict[str, Any]:
     return {
         "source": printable(delivery.source),
         "sequence": delivery.sequence,
