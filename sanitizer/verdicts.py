@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,19 @@ class Verdicts:
     def quarantined(self) -> int:
         """How many samples are held back."""
         return int((self.table["action"] == "quarantine").sum())
+
+    def with_failed_rows(self, failures: Mapping[int, Sequence[str]]) -> Verdicts:
+        """The same verdicts, with the rows at these positions quarantined because they fail their expectations."""
+        if not failures:
+            return self
+        table = self.table.copy()
+        rows = sorted(failures)
+        fresh = [i for i in rows if table["action"].iloc[i] == "accept"]
+        table.loc[table.index[rows], "action"] = "quarantine"
+        table.loc[table.index[fresh], "cause"] = "expectation"
+        table.loc[table.index[fresh], "reason"] = ["; ".join(failures[i]) for i in fresh]
+        table.loc[table.index[rows], "suspicion"] += 1.0
+        return replace(self, table=table)
 
     def to_arrow(self) -> pa.Table:
         """One table of one binary column: the four frames as Arrow streams; everything else as JSON in the metadata."""

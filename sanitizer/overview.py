@@ -1,0 +1,122 @@
+"""What came, who signed it, what is held and why, what was published: a workspace in a few lines."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sanitizer import quarantine, samples
+from sanitizer.errors import printable
+from sanitizer.expectations import GateResult
+from sanitizer.pipeline import reference
+from sanitizer.provenance.delivery import VerifiedDelivery
+from sanitizer.provenance.trust import TrustRoot
+from sanitizer.report import facts, html
+from sanitizer.report import json as report_json
+from sanitizer.store import deliveries, releases
+from sanitizer.store.ledger import audit as audit_ledger
+from sanitizer.workspace import Workspace, write
+
+_MOST = 12  # lines of one list in the summary
+
+
+def summary_facts(root: Path | str) -> dict[str, Any]:
+    """The summary as plain data."""
+    ws = Workspace.open(root)
+    dataset = ws.policy.dataset
+    with ws.store() as store, store.reading() as view:
+        came = deliveries.listed(view, dataset=dataset)
+        cases = quarantine.cases(view, dataset=dataset)
+        counts = quarantine.counts(view, dataset=dataset)
+        published = [r for r in releases.listed(view, dataset) if r.state == "published"]
+    known = {d.path for d in came}
+    waiting = [f"{d.source}/{d.root.name}" for d in ws.arrivals() if not d.complete and f"{d.source}/{d.root.name}" not in known]
+    return {
+        "dataset": dataset,
+        "deliveries": [_delivery(ws, d) for d in came],
+        "incomplete": waiting,
+        "cases": [
+            {"id": c.id, "cause": c.cause, "size": c.size, "held": c.held, "reason": c.reason, "delivery": c.delivery} for c in cases
+        ],
+        "quarantine": counts,
+        "releases": [{"version": r.version, "digest": r.digest, "samples": r.facts.get("samples")} for r in published],
+    }
+
+
+def _delivery(ws: Workspace, d: deliveries.DeliveryState) -> dict[str, Any]:
+    found: dict[str, Any] = {"path": d.path, "source": d.source, "sequence": d.sequence, "level": d.level, "state": d.state, "code": d.code}
+    found |= {"message": d.message, "digest": d.digest, "signers": [], "samples": None, "quarantined": None, "causes": {}}
+    if "verified" in d.artefacts:
+        found["signers"] = list(VerifiedDelivery.from_json(ws.blobs.read_json(d.artefacts["verified"]), ws.blobs).signers)
+    if "verdicts" in d.artefacts:
+        table = ws.verdicts(d.artefacts["verdicts"]).table
+        held = table[table["action"] == "quarantine"]
+        found |= {"samples": len(table), "quarantined": len(held), "causes": dict(Counter(held["cause"]))}
+    return found
+
+
+def summary(root: Path | str) -> str:
+    """The summary for a terminal."""
+    told = summary_facts(root)
+    lines = [f"Data set {told['dataset']}", "", "What came"]
+    for d in told["deliveries"]:
+        signers = ", ".join(f"{keyid[:12]}…" for keyid in d["signers"])
+        who = f"signed by {signers}" if signers else "asserted by a person" if d["level"] == "asserted" else "not verified"
+        lines.append(f"  {printable(d['path'])}: {d['state']}, {who}" + (f", level {d['level']}" if signers else ""))
+        if d["code"]:
+            lines.append(f"      {d['code']}: {printable(d['message'])}")
+        if d["samples"] is not None:
+            causes = ", ".join(f"{n} {cause}" for cause, n in sorted(d["causes"].items(), key=lambda item: -item[1]))
+            lines.append(f"      {d['samples']:,} samples, {d['quarantined']:,} held back" + (f": {causes}" if causes else ""))
+    lines += [f"  {printable(path)}: incomplete, no manifest yet" for path in told["incomplete"]]
+    if told["cases"]:
+        lines += ["", "What is held, and why"]
+        lines += [
+            f"  case {c['id']}: {c['held']} of {c['size']} undecided, {c['cause']}: {printable(c['reason'])}" for c in told["cases"][:_MOST]
+        ]
+        if len(told["cases"]) > _MOST:
+            lines.append(f"  … and {len(told['cases']) - _MOST} cases more: `sanitizer quarantine ls`")
+    lines += ["", "What was published"]
+    lines += [f"  release {r['version']}: {r['samples']:,} samples, {r['digest']}" for r in told["releases"][-3:]] or ["  nothing yet"]
+    return "\n".join(lines)
+
+
+def write_reports(root: Path | str) -> list[Path]:
+    """One HTML and one JSON report per judged delivery; returns the pages, oldest first."""
+    ws = Workspace.open(root)
+    with ws.store() as store:
+        with store.reading() as view:
+            came = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if "verdicts" in d.artefacts]
+        return [_write_report(ws, d) for d in came]
+
+
+def _write_report(ws: Workspace, d: deliveries.DeliveryState) -> Path:
+    body = ws.blobs.read_json(d.artefacts["verdicts"])
+    told = facts(
+        ws.verdicts(d.artefacts["verdicts"]),
+        samples.load(body["samples"], ws.blobs),
+        trusted=reference(ws, body["reference"]),
+        delivery=VerifiedDelivery.from_json(ws.blobs.read_json(d.artefacts["verified"]), ws.blobs),
+        gate=GateResult.from_json(ws.blobs.read_json(d.artefacts["gate"])["gate"]),
+        policy=ws.policy,
+        name=d.path,
+        now=d.updated_at,
+    )
+    page = ws.reports / f"{d.path.replace('/', '-')}.html"
+    write(page, html(told).encode())
+    write(page.with_suffix(".json"), report_json(told).encode())
+    return page
+
+
+def audit(root: Path | str) -> dict[str, Any]:
+    """Reads the ledger and all decisions again; raises `LedgerBroken` for the first thing that is not what it was."""
+    ws = Workspace.open(root)
+    keys = TrustRoot.load(ws.trust, now=datetime.now(UTC)).ledger_keys()
+    with ws.store() as store:
+        found = audit_ledger(store, keys)
+        with store.reading() as view:
+            checked = quarantine.audit(view)
+    return asdict(found) | {"quarantine": checked}

@@ -1,0 +1,285 @@
+"""The line on one page: pull → verify → read → check → judge → hold → publish → gate.
+
+Every stage takes the digest of what the stage before made, opens it from the blob store (which hashes it again), and returns the digest of
+what it made itself.  Each step is one transaction with its ledger entry; a step done again with the same input changes nothing.  The
+command line, the DAGs and the tests call these functions and no others.
+
+A delivery that is refused or held stays where it is, with its reason in the state and in the ledger; the error goes on to the caller.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sanitizer import detectors, expectations, quarantine, samples, verdicts
+from sanitizer.errors import Held, Refused, SanitizerError, SuiteFailed, TooSuspicious
+from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
+from sanitizer.provenance.delivery import verify as verify_delivery
+from sanitizer.provenance.statement import parse_delivery
+from sanitizer.provenance.trust import TrustRoot
+from sanitizer.release import parts
+from sanitizer.release.gate import open_release, verify_release
+from sanitizer.release.publish import publish as publish_release
+from sanitizer.samples import Samples
+from sanitizer.store import Store, deliveries, releases
+from sanitizer.workspace import Workspace, fetch
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where one delivery ended: `state` is decided, held, refused or failed; `error` says why it did not go on."""
+
+    delivery: str
+    state: str
+    quarantined: int = 0
+    error: SanitizerError | None = None
+
+    @property
+    def exit_code(self) -> int:
+        """The delivery's share in the exit code of a run."""
+        if self.error is not None:
+            return self.error.exit_code
+        return Held.exit_code if self.quarantined else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `--format json` prints."""
+        error = {} if self.error is None else {"code": self.error.code, "message": self.error.message}
+        return {"delivery": self.delivery, "state": self.state, "quarantined": self.quarantined, **error}
+
+
+# --- the stages ----------------------------------------------------------------------------------------------------------------------
+
+
+def pull(workspace: Path | str, inbox: Any = None) -> list[str]:
+    """Fetch what came and name what waits for its turn, as `source/delivery`, each source in the order of its sequence.
+
+    `inbox` is where suppliers upload, anything with the interface of `pathlib.Path` (Airflow's `ObjectStoragePath`); none: the
+    workspace's own.  Not named: deliveries without a manifest yet, accepted ones, and refused ones that have not changed since.
+    """
+    ws = Workspace.open(workspace)
+    if inbox is not None:
+        fetch(inbox, ws.inbox)
+    with ws.store() as store, store.reading() as view:
+        waiting = [d for d in ws.arrivals() if d.complete and not _settled(ws, view, d)]
+    return [_ref(d) for d in sorted(waiting, key=lambda d: (d.source, _claimed_sequence(d), d.root.name))]
+
+
+def verify(workspace: Path | str, ref: str) -> str:
+    """Who sent which bytes?  The steps are numbered in `provenance.delivery.verify`; bytes are copied into the blob store while hashed."""
+    ws = Workspace.open(workspace)
+    source, _, name = ref.partition("/")
+    delivery = Delivery(ws.inbox / source / name, source)
+    now = datetime.now(UTC)
+    with ws.store() as store, store.lock(ws.policy.dataset):
+        seen = ws.fingerprint(delivery)
+        digest = delivery.digest() or seen
+        with store.transaction(now=now) as tx:
+            known = deliveries.receive(tx, digest, dataset=ws.policy.dataset, source=source, path=ref, fingerprint=seen)
+        if known.state in deliveries.ACCEPTED:
+            return known.artefacts["verified"]
+        with _settling(store, digest, seen):
+            trust = TrustRoot.load(ws.trust, now=now)
+            verified = verify_delivery(delivery, trust, ws.blobs, store, now=now, least_level=ws.policy.least_level(source))
+        made = ws.blobs.put_json(verified.to_json())
+        with store.transaction(now=now) as tx:
+            facts = {"signers": list(verified.signers), "files": len(verified.manifest.files)}
+            artefacts = {"verified": made}
+            deliveries.advance(tx, digest, "verified", artefacts=artefacts, level=verified.level, sequence=verified.sequence, facts=facts)
+    return made
+
+
+def read(workspace: Path | str, verified: str) -> str:
+    """Verified bytes become one canonical table, cast strictly to the pinned schema; the first delivery drafts it."""
+    ws = Workspace.open(workspace)
+    delivery = VerifiedDelivery.from_json(ws.blobs.read_json(verified), ws.blobs)
+    with ws.store() as store, _settling(store, delivery.digest):
+        rows = samples.read(delivery, ws.schema(), ws.policy.samples)
+        ws.pin(rows.schema)
+        return samples.save(rows, ws.blobs)
+
+
+def check(workspace: Path | str, table: str) -> str:
+    """The Great Expectations gate: rows that fail go to quarantine with the reason, a failure of the whole table holds the delivery."""
+    ws = Workspace.open(workspace)
+    rows = samples.load(table, ws.blobs)
+    with ws.store() as store, _settling(store, rows.origin):
+        result = expectations.check(rows, ws.suite())
+        made = ws.blobs.put_json({"samples": table, "gate": result.to_json()})
+        with store.transaction() as tx:
+            facts = {"rows": len(rows), "schema": rows.schema.id, "rows_failed": len(result.row_failures)}
+            deliveries.advance(tx, rows.origin, "screened", artefacts={"samples": table, "gate": made}, facts=facts)
+        if result.table_failures:
+            first, many = result.table_failures[0], len(result.table_failures)
+            raise SuiteFailed(f"{many} expectations on the whole table failed, first: {first}; a person must look", subject=rows.origin)
+    return made
+
+
+def judge(workspace: Path | str, checked: str) -> str:
+    """Witnesses, then verdicts, against the newest release (none yet: a sifted core, marked unproven)."""
+    ws = Workspace.open(workspace)
+    screened = ws.blobs.read_json(checked)
+    rows = samples.load(screened["samples"], ws.blobs)
+    gate_result = expectations.GateResult.from_json(screened["gate"])
+    with ws.store() as store, _settling(store, rows.origin):
+        version = _newest(ws, store)
+        trusted = reference(ws, version)
+        evidence = detectors.run(rows, trusted, ws.policy.detect)
+        decided = verdicts.decide(evidence, rows, trusted, ws.policy).with_failed_rows(gate_result.row_failures)
+        body = {"checked": checked, "samples": screened["samples"], "reference": version, "table": ws.keep(decided.to_arrow())}
+        made = ws.blobs.put_json(body)
+        share = decided.quarantined / max(1, len(decided.table))
+        if decided.held or share > ws.policy.hold.max_quarantined:
+            with store.transaction() as tx:
+                deliveries.advance(tx, rows.origin, "screened", artefacts={"verdicts": made})
+            why = decided.held_reason or f"{share:.0%} of its samples are suspicious, more than anybody could review"
+            raise TooSuspicious(f"the delivery waits for a person: {why}; read its report, then release or refuse it", subject=rows.origin)
+    return made
+
+
+def hold(workspace: Path | str, judged: str) -> str:
+    """Quarantine what the verdicts hold back, with its evidence; the rest is accepted for the next release."""
+    ws = Workspace.open(workspace)
+    body = ws.blobs.read_json(judged)
+    rows = samples.load(body["samples"], ws.blobs)
+    decided = verdicts.Verdicts.from_arrow(ws.kept(body["table"]))
+    with ws.store() as store, _settling(store, rows.origin):
+        with store.reading() as view:
+            delivery = deliveries.get(view, rows.origin)
+        signed = VerifiedDelivery.from_json(ws.blobs.read_json(delivery.artefacts["verified"]), ws.blobs)
+        part = parts.accept(
+            rows,
+            decided,
+            delivery=rows.origin,
+            source=signed.source,
+            sequence=signed.sequence,
+            level=signed.level,
+            signers=signed.signers,
+            policy=ws.policy.digest,
+            blobs=ws.blobs,
+            samples_digest=body["samples"],
+            verdicts_digest=judged,
+        )
+        artefacts = {"verdicts": judged, "part": ws.blobs.put_json(part.to_json())}
+        with store.transaction() as tx:
+            quarantine.hold(tx, rows, decided, rows.origin)
+            facts = {"quarantined": decided.quarantined, "accepted": part.rows, "reference": body["reference"]}
+            deliveries.advance(tx, rows.origin, "decided", artefacts=artefacts, facts=facts)
+    return judged
+
+
+def publish(workspace: Path | str) -> str:
+    """The next release, from everything accepted and decided so far, as its path.  Nothing new: the newest release as it is."""
+    ws = Workspace.open(workspace)
+    with ws.store() as store:
+        with store.reading() as view:
+            accepted = deliveries.listed(view, dataset=ws.policy.dataset, states=("decided", "published"))
+            reviewed = quarantine.outcome(view, ws.policy.dataset)
+        made = publish_release(
+            store,
+            ws.blobs,
+            ws.releases,
+            parts=[parts.Part.from_json(ws.blobs.read_json(d.artefacts["part"])) for d in accepted],
+            policy=ws.policy,
+            signer=ws.signer(ws.policy.release.signer),
+            back=reviewed.back,
+            back_ids=reviewed.back_ids,
+            excluded=reviewed.excluded,
+            review=reviewed.counts,
+        )
+    return str(made.path)
+
+
+def gate(workspace: Path | str, release: str = "", trust: str = "") -> str:
+    """The gate before training: verifies a release (none named: the newest of the workspace) to the last byte and returns its path."""
+    ws = Workspace.open(workspace)
+    place = Path(release) if release else ws.releases / ws.policy.dataset
+    return str(verify_release(place, Path(trust) if trust else ws.trust, state=ws.root / "gate.json").path)
+
+
+# --- the line ------------------------------------------------------------------------------------------------------------------------
+
+
+def run(workspace: Path | str, refs: Sequence[str] | None = None) -> list[Outcome]:
+    """The whole line for the named deliveries, or for all that wait; then publishes.  A bad delivery stops only itself."""
+    outcomes = [sanitize(workspace, ref) for ref in (pull(workspace) if refs is None else refs)]
+    if any(o.state == "decided" for o in outcomes):
+        publish(workspace)
+    return outcomes
+
+
+def sanitize(workspace: Path | str, ref: str) -> Outcome:
+    """One delivery through all stages up to its verdicts."""
+    try:
+        verified = verify(workspace, ref)
+        if (before := _accepted(workspace, ref)) is not None:
+            return Outcome(ref, before)
+        judged = hold(workspace, judge(workspace, check(workspace, read(workspace, verified))))
+    except SanitizerError as error:
+        state = "refused" if isinstance(error, Refused) else "held" if isinstance(error, Held) else "failed"
+        return Outcome(ref, state, error=error)
+    return Outcome(ref, "decided", quarantined=Workspace.open(workspace).verdicts(judged).quarantined)
+
+
+def reference(ws: Workspace, version: int | None) -> Samples | None:
+    """The rows that deliveries are judged against: a release, verified like anybody else's; None before the first."""
+    if version is None:
+        return None
+    with open_release(ws.releases / ws.policy.dataset / str(version), trust=ws.trust) as opened:
+        return opened.samples()
+
+
+def _newest(ws: Workspace, store: Store) -> int | None:
+    with store.reading() as view:
+        newest = releases.latest(view, ws.policy.dataset)
+    return None if newest is None else newest.version
+
+
+@contextmanager
+def _settling(store: Store, digest: str, fingerprint: str | None = None) -> Iterator[None]:
+    """A refusal or a hold is written down, state and ledger, before it goes on to the caller."""
+    try:
+        yield
+    except (Refused, Held) as error:
+        with store.transaction() as tx:
+            deliveries.stop(tx, digest, error, fingerprint=fingerprint)
+        _log.warning("%s: %s", error.code, error)
+        raise
+
+
+def _settled(ws: Workspace, view: Any, delivery: Delivery) -> bool:
+    """Accepted before, waiting for a person, or refused and unchanged since."""
+    digest = delivery.digest()
+    known = None if digest is None else deliveries.find(view, digest)
+    if known is not None and known.state in ("decided", "published", "held"):
+        return True
+    return deliveries.remembered(view, ws.fingerprint(delivery)) is not None
+
+
+def _accepted(workspace: Path | str, ref: str) -> str | None:
+    """`decided` or `published` where the delivery went through before: doing it again is a no-op."""
+    ws = Workspace.open(workspace)
+    source, _, name = ref.partition("/")
+    digest = Delivery(ws.inbox / source / name, source).digest()
+    with ws.store() as store, store.reading() as view:
+        known = None if digest is None else deliveries.find(view, digest)
+    return known.state if known is not None and known.state in ("decided", "published") else None
+
+
+def _claimed_sequence(delivery: Delivery) -> int:
+    """What the manifest says of itself, unverified: good enough to choose who goes first; `verify` asks again."""
+    try:
+        return parse_delivery(delivery.envelope().payload).sequence
+    except Refused:
+        return 0
+
+
+def _ref(delivery: Delivery) -> str:
+    return f"{delivery.source}/{delivery.root.name}"
