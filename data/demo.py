@@ -11,10 +11,13 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import sanitizer
-from sanitizer import pipeline
+from sanitizer import bootstrap, overview
+from sanitizer.provenance import keys
+from sanitizer.provenance.delivery import deliver
 
 HERE = Path(__file__).resolve().parent
 SOURCES = ("lab-north", "lab-south")
@@ -33,15 +36,18 @@ STAGES = {
 
 def prepare(root: Path) -> None:
     """A workspace with a trust root, suppliers' keys, a trusted baseline, and two signed deliveries in the inbox."""
-    workspace = pipeline.init(root, dataset="digits", label="digit")
+    workspace = bootstrap.init(root, dataset="digits", label="digit", suite="expectations.json")
     for source in SOURCES:
-        pipeline.add_source(root, source, pipeline.new_key(root / "keys" / f"{source}.pem"))
-    pipeline.baseline(root, HERE / "baseline.csv", reason="demo: the part of the digits that is trusted from the start")
-    pipeline.draft_suite(root)
+        keys.new_key(root / "keys" / f"{source}.pem")
+        bootstrap.add_source(root, source, [root / "keys" / f"{source}.pub.pem"])
+    bootstrap.baseline(root, HERE / "baseline.csv", reason="demo: the part of the digits that is trusted from the start")
+    bootstrap.draft_suite(root)
+    now = datetime.now(UTC)
     for source in SOURCES:
         folder = workspace.inbox / source / "first"
         shutil.copytree(HERE / "inbox" / source / "first", folder)
-        pipeline.deliver(folder, source=source, uris=(f"file:{root / 'keys' / source}.pem",), sequence=1)
+        signer = keys.signer(f"file:keys/{source}.pem", base=root)
+        deliver(folder, source=source, signers=[signer], sequence=1, issued=now, expires=now + timedelta(days=30))
 
 
 def drive(root: Path) -> int:
@@ -61,7 +67,7 @@ def caught(root: Path) -> tuple[int, int, int, int]:
     """Planted rows held and all; honest rows of the poisoned delivery held and all.  The truth lies outside the delivery."""
     with (HERE / "truth.csv").open(newline="") as file:
         planted = {int(row["row"]) for row in csv.DictReader(file)}
-    verdicts = pipeline.verdicts_of(root, "lab-south/first").table
+    verdicts = overview.verdicts(root, "lab-south/first").table
     held = {i for i, action in enumerate(verdicts["action"]) if action == "quarantine"}
     return len(held & planted), len(planted), len(held - planted), len(verdicts) - len(planted)
 
@@ -77,10 +83,12 @@ def main(arguments: list[str]) -> int:
     if code:
         print(f"\nA DAG did not succeed: see {root / 'airflow.log'}", file=sys.stderr)
         return code
-    print("\n" + pipeline.summary(root))
+    pages = overview.write_reports(root)
+    print("\n" + overview.summary(root) + "\n")
     hit, planted, wrong, honest = caught(root)
     print(f"What was planted (data/truth.csv): {hit} of {planted} poisoned rows are in quarantine, and {wrong} of {honest} honest ones.")
-    print(f"{time.monotonic() - begun:.0f} s. The reports lie in {root / 'reports'}.")
+    print("Reports: " + "  ".join(str(page) for page in pages))
+    print(f"All of it took {time.monotonic() - begun:.0f} s.")
     return 0
 
 

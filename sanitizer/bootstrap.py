@@ -23,12 +23,12 @@ from sanitizer.workspace import POLICY_FILE, Workspace, template, write
 OWNER = "keys/owner.pem"
 
 
-def init(root: Path, *, dataset: str = "data", label: str | None = None) -> Workspace:
+def init(root: Path, *, dataset: str = "data", label: str | None = None, suite: str | None = None) -> Workspace:
     """Makes a workspace: commented policy, inbox, keys of owner, releases and ledger, and a trust root that signs the policy."""
     policy = root / POLICY_FILE
     if policy.exists():
         raise UsageError(f"{root} is a workspace already", subject=str(root))
-    write(policy, template(dataset, label=label).encode())
+    write(policy, template(dataset, label=label, suite=suite).encode())
     workspace = Workspace.open(root)
     workspace.inbox.mkdir(parents=True, exist_ok=True)
     keys.new_key(root / OWNER)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sanitizer import quarantine, samples
-from sanitizer.errors import printable
+from sanitizer.errors import UsageError, printable
 from sanitizer.expectations import GateResult
 from sanitizer.pipeline import reference
 from sanitizer.provenance.delivery import VerifiedDelivery
@@ -18,6 +18,7 @@ from sanitizer.report import facts, html
 from sanitizer.report import json as report_json
 from sanitizer.store import deliveries, releases
 from sanitizer.store.ledger import audit as audit_ledger
+from sanitizer.verdicts import Verdicts
 from sanitizer.workspace import Workspace, write
 
 _MOST = 12  # lines of one list in the summary
@@ -82,6 +83,16 @@ def summary(root: Path | str) -> str:
     lines += ["", "What was published"]
     lines += [f"  release {r['version']}: {r['samples']:,} samples, {r['digest']}" for r in told["releases"][-3:]] or ["  nothing yet"]
     return "\n".join(lines)
+
+
+def verdicts(root: Path | str, path: str) -> Verdicts:
+    """The verdicts on one delivery, named as `source/name`."""
+    ws = Workspace.open(root)
+    with ws.store() as store, store.reading() as view:
+        found = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if d.path == path and "verdicts" in d.artefacts]
+    if not found:
+        raise UsageError(f"no delivery {path} was judged: see `sanitizer report`", subject=path)
+    return ws.verdicts(found[-1].artefacts["verdicts"])
 
 
 def write_reports(root: Path | str) -> list[Path]:
