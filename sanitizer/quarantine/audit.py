@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from sqlalchemy import func, select
 
 from sanitizer.errors import LedgerBroken
-from sanitizer.quarantine.decisions import EVENT_FACTS, STATES, Decision, current, statuses
+from sanitizer.quarantine.decisions import EVENT_FACTS, STATES, Decision, Standing, standings, statuses
 from sanitizer.quarantine.hold import members_digest
 from sanitizer.quarantine.listing import Case
 from sanitizer.store.tables import cases, decision_members, decisions, held, held_content, ledger
@@ -84,17 +84,15 @@ def _decisions(view: Reader) -> int:
 
 
 def _fold(view: Reader) -> int:
-    effective, proposed = (query.scalar_subquery() for query in current(held.c.id))
-    rows = (
-        select(held.c.id, held.c.state, held.c.decision, held.c.proposal, held.c.new_label, decisions.c.action, decisions.c.label)
-        .add_columns(effective.label("effective"), proposed.label("proposed"))
-        .join(decisions, decisions.c.id == held.c.decision, isouter=True)
-    )
+    known = standings(view)
+    told = {
+        row.id: (STATES.get(row.action), row.label) for row in view.execute(select(decisions.c.id, decisions.c.action, decisions.c.label))
+    }
     seen = 0
-    for row in view.execute(rows):
-        waiting = None if row.proposed is None or row.proposed < (row.effective or 0) else row.proposed
-        stands = (row.state, row.decision, row.proposal, row.new_label)
-        if stands != (STATES.get(row.action or "", "held"), row.effective, waiting, row.label):
+    for row in view.execute(select(held.c.id, held.c.state, held.c.decision, held.c.proposal, held.c.new_label)):
+        standing = known.get(row.id, Standing())
+        state, label = told[standing.decision] if standing.decision is not None else ("held", None)
+        if (row.state, row.new_label, row.decision, row.proposal) != (state, label, standing.decision, standing.proposal):
             raise LedgerBroken(f"held sample {row.id} is {row.state}, but its events say otherwise", subject=str(row.id))
         seen += 1
     return seen

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, RowMapping, Select, case, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, literal, select, update
 
 from sanitizer.errors import UsageError
 from sanitizer.policy import Review
@@ -224,8 +224,12 @@ def _which(ids: Sequence[int] | None, case_id: int | None) -> list[ColumnElement
     return [held.c.id.in_(wanted[start : start + _MANY]) for start in range(0, len(wanted), _MANY)]
 
 
+def _held_ids(root: int) -> Select[int]:
+    return select(decision_members.c.held_id).where(decision_members.c.decision == root)
+
+
 def _members_of(root: int) -> ColumnElement[bool]:
-    return held.c.id.in_(select(decision_members.c.held_id).where(decision_members.c.decision == root))
+    return held.c.id.in_(_held_ids(root))
 
 
 def _follow(tx: Transaction, target: Decision, action: str, reviewer: str, reason: str) -> Decision:
@@ -265,27 +269,51 @@ def _append(tx: Transaction, **values: Any) -> Decision:
 EVENT_FACTS = ("action", "label", "case_id", "target", "root", "reviewer", "second", "needs_second", "reason", "shown", "size", "members")
 
 
-def current(member: ColumnElement[int]) -> tuple[Select[int], Select[int]]:
-    """The fold in SQL: id of the last effective decision on `member`, and of the last proposed one after it."""
-    last = (
-        select(func.max(decision_members.c.decision))
+@dataclass(frozen=True)
+class Standing:
+    """Where a sample stands: its last effective decision, and the proposal after it that waits for a second person."""
+
+    decision: int | None = None
+    proposal: int | None = None
+
+
+def standings(view: Reader, root: int | None = None) -> dict[int, Standing]:
+    """The fold: held id -> standing, of every sample that a decision still speaks for, or of those of one decision."""
+    query = (
+        select(decision_members.c.held_id, decisions.c.status, func.max(decisions.c.id))
         .join(decisions, decisions.c.id == decision_members.c.decision)
-        .where(decision_members.c.held_id == member)
+        .where(decisions.c.status != "undone")
+        .group_by(decision_members.c.held_id, decisions.c.status)
     )
-    return last.where(decisions.c.status == "effective"), last.where(decisions.c.status == "proposed")
+    if root is not None:
+        query = query.where(decision_members.c.held_id.in_(_held_ids(root)))
+    last: dict[int, dict[str, int]] = {}
+    for held_id, status, event in view.execute(query):
+        last.setdefault(held_id, {})[status] = event
+    return {
+        held_id: Standing(found.get("effective"), found.get("proposed") if found.get("proposed", 0) > found.get("effective", 0) else None)
+        for held_id, found in last.items()
+    }
 
 
 def _refold(tx: Transaction, root: int) -> None:
     """Brings the projection of a decision's samples, and the counts of their cases, up to date."""
     members = _members_of(root)
     before = _tally(tx, members)
-    effective, proposed = (query.scalar_subquery() for query in current(held.c.id))
-    tx.execute(update(held).where(members).values(decision=effective, proposal=proposed))
-    tx.execute(update(held).where(members, held.c.proposal < held.c.decision).values(proposal=None))
-    state = case(*((decisions.c.action == action, literal(name)) for action, name in STATES.items()), else_=literal("held"))
-    of_decision = select(state).where(decisions.c.id == held.c.decision).scalar_subquery()
-    new_label = select(decisions.c.label).where(decisions.c.id == held.c.decision).scalar_subquery()
-    tx.execute(update(held).where(members).values(state=func.coalesce(of_decision, "held"), new_label=new_label))
+    known = standings(tx, root)
+    alike: dict[Standing, list[int]] = {}
+    for held_id in tx.execute(_held_ids(root)).scalars():
+        alike.setdefault(known.get(held_id, Standing()), []).append(held_id)
+    for standing, ids in alike.items():
+        event = None if standing.decision is None else get(tx, standing.decision)
+        stands = {
+            "decision": standing.decision,
+            "proposal": standing.proposal,
+            "state": STATES[event.action] if event else "held",
+            "new_label": event.label if event else None,
+        }
+        for start in range(0, len(ids), _MANY):
+            tx.execute(update(held).where(held.c.id.in_(ids[start : start + _MANY])).values(**stands))
     after = _tally(tx, members)
     after.subtract(before)  # by difference: recounting a case of 100,000 at each key press would be felt
     for case_id in {case_id for case_id, _ in after}:

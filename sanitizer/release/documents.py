@@ -42,7 +42,7 @@ def croissant(
                 "name": path,
                 "contentUrl": path,
                 "contentSize": f"{files[path][1]} B",
-                "encodingFormat": "application/vnd.apache.parquet",
+                "encodingFormat": "application/x-parquet",
                 "sha256": files[path][0],
             }
             for path in parts
@@ -51,8 +51,7 @@ def croissant(
             {
                 "@type": "cr:FileSet",
                 "@id": "parts",
-                "containedIn": [{"@id": path} for path in parts],
-                "encodingFormat": "application/vnd.apache.parquet",
+                "encodingFormat": "application/x-parquet",
                 "includes": "data/*.parquet",
             }
         ],
@@ -243,6 +242,7 @@ _CONTEXT = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -262,6 +262,7 @@ _CONTEXT = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",

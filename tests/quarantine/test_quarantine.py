@@ -4,15 +4,21 @@ import csv
 import io
 import json
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 from sqlalchemy import delete, select, text, update
 
 from sanitizer.errors import DigestMismatch, LedgerBroken, UsageError
+from sanitizer.features import units
 from sanitizer.policy import Review
 from sanitizer.quarantine import approve, audit, cases, counts, decide, export_csv, export_jsonl, hold, ls, outcome, show, undo
 from sanitizer.quarantine.decisions import history, listed
+from sanitizer.release.parts import accepted_rows
+from sanitizer.samples import Column, Samples, Schema
 from sanitizer.store.tables import cases as cases_table
 from sanitizer.store.tables import decision_members, decisions, held, held_content, ledger
+from sanitizer.verdicts import Verdicts
 from tests.quarantine.build import DIGEST, HELD, make_samples, make_verdicts, receive
 
 
@@ -322,3 +328,43 @@ def test_the_audit_misses_no_decision_that_was_removed(filled):
         tx.execute(text("UPDATE cases SET held = size, dropped = 0"))
     with filled.reading() as view, pytest.raises(LedgerBroken, match="no longer there"):
         audit(view)
+
+
+# --- ratings: the unit judged is the user --------------------------------------------------------------------------
+
+
+def test_a_held_user_brings_all_ratings_of_theirs(store):
+    schema = Schema((Column("user", "int64"), Column("item", "int64"), Column("rating", "float64")), "ratings")
+    table = pa.table({"user": [7, 3, 7, 5, 3, 7], "item": [1, 1, 2, 2, 3, 3], "rating": [5.0, 1.0, 5.0, 3.0, 2.0, 5.0]})
+    ratings = Samples(table.cast(schema.arrow), schema)
+    users = units(ratings)
+    verdicts = Verdicts(
+        table=pd.DataFrame(
+            {
+                "sample_id": [f"user:{user}" for user in users],
+                "suspicion": [0.0, 0.0, 2.0],
+                "action": ["accept", "accept", "quarantine"],
+                "cause": ["", "", "shilling"],
+                "p_value": [0.5, 0.6, 0.001],
+                "reason": ["", "", "rates everything 5"],
+                "case_id": "",
+                "neighbours": [[], [], []],
+                "columns": [[], [], []],
+            },
+            index=users,
+        ),
+        evidence=pd.DataFrame({"shilling": [0.1, 0.2, 9.0]}, index=users),
+        cases=pd.DataFrame({"case_id": [], "significance": [], "reason": []}),
+        sources=pd.DataFrame(),
+    )
+    with store.transaction() as tx:
+        receive(tx, DIGEST)
+        assert hold(tx, ratings, verdicts, DIGEST) == 1
+        shown = show(tx, 1)
+        assert outcome(tx, "digits").excluded == {ratings.sample_ids[i] for i in (0, 2, 5)}
+        decide(tx, ids=[1], action="release", reviewer="rea", reason="a fan")
+        assert outcome(tx, "digits").back_ids == tuple(ratings.sample_ids[i] for i in (0, 2, 5))
+        with pytest.raises(UsageError, match="have no label"):
+            decide(tx, ids=[1], action="relabel", label="x", reviewer="rea", reason="?")
+    assert shown.content.rows.to_pylist() == ratings.take([0, 2, 5]).table.to_pylist()
+    assert accepted_rows(ratings, verdicts).tolist() == [False, True, False, True, True, False]
