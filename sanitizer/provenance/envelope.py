@@ -85,14 +85,14 @@ class Envelope:
         """
         if not self.signatures:
             raise Unsigned(f"{what} carries no signature", subject=what)
-        by_id = {key.keyid: key for key in allowed}
+        by_id, pae = {key.keyid: key for key in allowed}, self.pae()
         withdrawn = {key.keyid for key in revoked}
         signed: dict[str, str] = {}  # key material -> key id
         strangers = []
         for keyid, signature in self.signatures:
-            if keyid in withdrawn or any(_made(self.pae(), signature, key) for key in revoked):
+            if keyid in withdrawn or any(_made(pae, signature, key) for key in revoked):
                 raise RevokedKey(f"{what} is signed by the key {keys.short(keyid)}, which is revoked", subject=keyid)
-            maker = next((key for key in ([by_id[keyid]] if keyid in by_id else allowed) if _made(self.pae(), signature, key)), None)
+            maker = next((key for key in ([by_id[keyid]] if keyid in by_id else allowed) if _made(pae, signature, key)), None)
             if maker is not None:
                 signed[keys.material(maker)] = maker.keyid
             elif keyid in by_id:

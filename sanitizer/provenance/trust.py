@@ -48,7 +48,9 @@ POLICY = "sanitizer.toml"  # name of the policy among the targets; the file itse
 FIELD = "sanitizer"  # our own part of the metadata, where TUF lets others add theirs
 
 # bytes, as in tuf's client: metadata that is larger is an attack or a mistake
-_LARGEST = {"root": 512_000, "timestamp": 16_384, "snapshot": 2_000_000, "targets": 5_000_000, "key": 16_384}
+LARGEST_ROOT = 512_000
+LARGEST_KEY = 16_384
+_LARGEST = {"timestamp": 16_384, "snapshot": 2_000_000, "targets": 5_000_000}
 _MOST_ROTATIONS = 256
 REVOCABLE = ("key", "source", "delivery", "release")
 
@@ -243,7 +245,7 @@ class Chain:
 
     def _key(self, target: TargetFile) -> Key:
         sha256 = target.hashes.get("sha256", "")
-        data = read(self.directory / f"{sha256}.{Path(target.path).name}", _LARGEST["key"])
+        data = read(self.directory / f"{sha256}.{Path(target.path).name}", LARGEST_KEY)
         try:
             target.verify_length_and_hashes(data)
         except LengthOrHashMismatchError as error:
@@ -259,7 +261,7 @@ def authentic(directory: Path, *, pinned: Path | bytes | None = None) -> Chain:
         path = directory / f"{version}.root.json"
         if not path.exists():
             break
-        newer: Metadata[Root] = _parse(read(path, _LARGEST["root"]), path.name, Root)
+        newer: Metadata[Root] = _parse(read(path, LARGEST_ROOT), path.name, Root)
         _check_signed(newer, "root", root.signed, path.name)
         _check_signed(newer, "root", newer.signed, path.name)
         _check_version(newer, version, path.name)
@@ -286,7 +288,7 @@ def _first_root(directory: Path, pinned: Path | bytes | None) -> Metadata[Root]:
             raise UsageError(
                 f"there is no trust root at {path}: make one with `sanitizer trust init`, or get it from its owners", subject=str(path)
             )
-        data, name = read(path, _LARGEST["root"]), path.name
+        data, name = read(path, LARGEST_ROOT), path.name
     root: Metadata[Root] = _parse(data, name, Root)
     _check_signed(root, "root", root.signed, name)
     return root

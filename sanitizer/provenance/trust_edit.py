@@ -6,6 +6,7 @@ the new one.  Old versions stay: who could sign for what on some day can still b
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,20 @@ from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Roo
 from sanitizer.errors import SanitizerError, UsageError
 from sanitizer.provenance import keys
 from sanitizer.provenance.statement import SOURCE_NAME, time_text
-from sanitizer.provenance.trust import FIELD, POLICY, REVOCABLE, Chain, TrustRoot, authentic, key_role, locked, write
+from sanitizer.provenance.trust import (
+    FIELD,
+    LARGEST_KEY,
+    LARGEST_ROOT,
+    POLICY,
+    REVOCABLE,
+    Chain,
+    TrustRoot,
+    authentic,
+    key_role,
+    locked,
+    read,
+    write,
+)
 
 # days until a part expires unless its owners say otherwise.  The timestamp bounds how long a stolen or stale copy can be
 # shown to us as the newest; the others bound how long a forgotten trust root goes on by itself
@@ -239,7 +253,6 @@ class _Edit:
     new: bool = False
     old_root: Root | None = None
     files: dict[str, bytes] = field(default_factory=dict)
-    copies: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def root(self) -> Root:
@@ -265,23 +278,22 @@ class _Edit:
     def new_root(self) -> Root:
         """The next version of the root, to be changed."""
         self.old_root = self.root
-        self.chain.root = Metadata(Root.from_dict(self.root.to_dict()))
+        self.chain.root = Metadata(copy.deepcopy(self.root))  # its `to_dict` shares the lists of key ids
         return self.root
 
     def put_key(self, role: str, key: Key) -> None:
         """Makes `key` the current one for `role`; the one before stays good for what it signed."""
-        current = f"{role}.pub.pem"
-        before = self.targets.targets.pop(current, None)
-        if before is not None:
-            kept = f"{role}-{before.hashes['sha256'][:12]}.pub.pem"
-            self.files[f"{before.hashes['sha256']}.{kept}"] = (self.chain.directory / f"{before.hashes['sha256']}.{current}").read_bytes()
-            before.path = kept
-            self.targets.targets[kept] = before
-        data = keys.pem(key)
-        self.targets.targets[current] = TargetFile.from_data(current, data)
-        self.targets.targets[current].unrecognized_fields["custom"] = {"role": role}
-        self.files[self.targets.targets[current].get_prefixed_paths()[0]] = data
-        self.copies[current] = data
+        current, data = f"{role}.pub.pem", keys.pem(key)
+        made = TargetFile.from_data(current, data)
+        made.unrecognized_fields["custom"] = {"role": role}
+        before = self.targets.targets.get(current)
+        if before is not None and before.hashes != made.hashes:
+            sha256 = before.hashes["sha256"]
+            kept = TargetFile(before.length, before.hashes, f"{role}-{sha256[:12]}.pub.pem", before.unrecognized_fields)
+            self.targets.targets[kept.path] = kept
+            self.files[f"{sha256}.{kept.path}"] = read(self.chain.directory / f"{sha256}.{current}", LARGEST_KEY)
+        self.targets.targets[current] = made
+        self.files[f"{made.hashes['sha256']}.{current}"] = data
 
     def check_keys(self, name: str, allowed: Sequence[Key], threshold: int) -> None:
         """Raises `UsageError` for what lint would call an error."""
@@ -324,31 +336,39 @@ class _Edit:
             self.ours["revoked"].append(entry)
 
     def commit(self, signers: Sequence[Signer], now: datetime) -> TrustRoot:
-        """Signs and writes; the last file but the copies is the one that makes all of it count.
+        """Signs and writes.  Nothing counts until the timestamp is replaced; where the owners change, until the new root is there.
 
-        When the owners change, that is the new root: the timestamp before it is signed by old and new owners, so it is
-        good under both roots.  Otherwise it is the timestamp.
+        Then everything below is signed by the old and the new owners, and so is good under either root.
         """
         chain, directory = self.chain, self.chain.directory
         lifetimes = {**LIFETIMES, **self.ours.get("lifetimes", {})}
+        delegators = [self.root] if self.old_root is None else [self.root, self.old_root]
         for md in (chain.targets, chain.snapshot, chain.timestamp):
             self._renew(md, lifetimes, now)
-        delegators = [self.root] if self.old_root is None else [self.root, self.old_root]
-        targets = self._sign(chain.targets, "targets", delegators[:1], signers)
+        targets = self._sign(chain.targets, "targets", delegators, signers)
         chain.snapshot.signed.meta["targets.json"] = MetaFile.from_data(self.targets.version, targets, ["sha256"])
-        snapshot = self._sign(chain.snapshot, "snapshot", delegators[:1], signers)
+        snapshot = self._sign(chain.snapshot, "snapshot", delegators, signers)
         chain.timestamp.signed.snapshot_meta = MetaFile.from_data(chain.snapshot.signed.version, snapshot, ["sha256"])
         timestamp = self._sign(chain.timestamp, "timestamp", delegators, signers)
-        root: dict[str, bytes] = {}
+        last = {"timestamp.json": timestamp}
         if self.new or self.old_root is not None:
             self._renew(chain.root, lifetimes, now)
-            data = self._sign(chain.root, "root", delegators, signers)
-            root[f"{self.root.version}.root.json"] = self.copies["root.json"] = data
-        metadata = {f"{self.targets.version}.targets.json": targets, f"{chain.snapshot.signed.version}.snapshot.json": snapshot}
-        last = {**root, "timestamp.json": timestamp} if self.new else {"timestamp.json": timestamp, **root}
-        for name, data in {**self.files, **metadata, **last, **self.copies}.items():
+            last[f"{self.root.version}.root.json"] = self._sign(chain.root, "root", delegators, signers)
+        beside = {f"{self.targets.version}.targets.json": targets, f"{chain.snapshot.signed.version}.snapshot.json": snapshot, **self.files}
+        for name, data in (*beside.items(), *last.items()):
+            write(directory / name, data)
+        for name, data in self._copies():
             write(directory / name, data)
         return TrustRoot.load(directory, now=now)
+
+    def _copies(self) -> Iterator[tuple[str, bytes]]:
+        """What people and other tools look for under its plain name; nothing here reads it."""
+        directory = self.chain.directory
+        yield "root.json", read(directory / f"{self.root.version}.root.json", LARGEST_ROOT)
+        for role in ("release", "ledger"):
+            target = self.targets.targets.get(f"{role}.pub.pem")
+            if target is not None:
+                yield target.path, read(directory / f"{target.hashes['sha256']}.{target.path}", LARGEST_KEY)
 
     def _renew(self, md: Metadata[Any], lifetimes: Mapping[str, int], now: datetime) -> None:
         if not self.new:
