@@ -38,10 +38,10 @@ from sanitizer.errors import (
     UntrustedSigner,
     UsageError,
 )
+from sanitizer.provenance import oms
 from sanitizer.provenance.envelope import open_envelope
 from sanitizer.provenance.statement import RELEASE, parse
 from sanitizer.provenance.trust import FileTrustState, Revocation, TrustRoot
-from sanitizer.release import oms
 
 if TYPE_CHECKING:
     from sanitizer.release.loaders import OpenRelease

@@ -27,11 +27,12 @@ from securesystemslib.signer import Signer
 
 from sanitizer.errors import Busy, StorageFailed, UsageError
 from sanitizer.policy import Policy
+from sanitizer.provenance import oms
 from sanitizer.provenance.blobs import BlobStore
 from sanitizer.provenance.envelope import sign as sign_envelope
 from sanitizer.provenance.manifest import FileEntry, Manifest
 from sanitizer.provenance.statement import RELEASE, build
-from sanitizer.release import documents, gate, oms
+from sanitizer.release import documents, gate
 from sanitizer.release.assemble import Assembly, assemble
 from sanitizer.release.parts import Part, parquet, read_parquet
 from sanitizer.release.statement import part_path, predicate

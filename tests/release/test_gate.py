@@ -26,8 +26,8 @@ from sanitizer.errors import (
     UsageError,
     WeakDigest,
 )
+from sanitizer.provenance import oms
 from sanitizer.provenance.trust import Revocation
-from sanitizer.release import oms
 from sanitizer.release.gate import SeenFile, open_release, verify_release
 from tests.release.build import NOW, Trust
 
