@@ -445,6 +445,23 @@ def quarantine_undo(event: int, reviewer: str, reason: str, workspace: Path, for
     _say(form, f"decision {event} is undone by {made.id}", asdict(made))
 
 
+@quarantine_.command("lift")
+@click.argument("delivery")
+@click.option("--refuse", is_flag=True, help="turn the delivery down instead of letting it in")
+@click.option("--reviewer", required=True)
+@click.option("--reason", required=True)
+@_workspace
+@_format
+def quarantine_lift(delivery: str, reviewer: str, reason: str, workspace: Path, form: str, *, refuse: bool) -> None:
+    """Decide about a DELIVERY (source/name) that is held as a whole; suspicious rows of one that is let in stay in quarantine."""
+    if refuse:
+        sanitizer.pipeline.refuse(workspace, delivery, reviewer=reviewer, reason=reason)
+    else:
+        sanitizer.pipeline.lift(workspace, delivery, reviewer=reviewer, reason=reason)
+    done = "refused" if refuse else "let in"
+    _say(form, f"{delivery}: {done} by {reviewer}", {"delivery": delivery, "decision": done})
+
+
 @quarantine_.command("export")
 @click.argument("file", type=click.File("w", encoding="utf-8"))
 @click.option("--as", "kind", type=click.Choice(["csv", "jsonl"]), default="csv", show_default=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sanitizer import detectors, expectations, quarantine, samples, verdicts
-from sanitizer.errors import Held, Refused, SanitizerError, SuiteFailed, TooSuspicious
+from sanitizer.errors import Held, Refused, SanitizerError, SuiteFailed, TooSuspicious, UsageError
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
 from sanitizer.provenance.statement import parse_delivery
@@ -144,8 +144,11 @@ def judge(workspace: Path | str, checked: str) -> str:
     return made
 
 
-def hold(workspace: Path | str, judged: str) -> str:
-    """Quarantine what the verdicts hold back, with its evidence; the rest is accepted for the next release."""
+def hold(workspace: Path | str, judged: str, *, lifted: str = "") -> str:
+    """Quarantine what the verdicts hold back, with its evidence; the rest is accepted for the next release.
+
+    `lifted` says who let in a delivery that was held as a whole, and why.
+    """
     ws = Workspace.open(workspace)
     body = ws.blobs.read_json(judged)
     rows = samples.load(body["samples"], ws.blobs)
@@ -166,13 +169,32 @@ def hold(workspace: Path | str, judged: str) -> str:
             blobs=ws.blobs,
             samples_digest=body["samples"],
             verdicts_digest=judged,
+            lifted=lifted,
         )
         artefacts = {"verdicts": judged, "part": ws.blobs.put_json(part.to_json())}
         with store.transaction() as tx:
             quarantine.hold(tx, rows, decided, rows.origin)
-            facts = {"quarantined": decided.quarantined, "accepted": part.rows, "reference": body["reference"]}
+            facts = {"quarantined": decided.quarantined, "accepted": part.rows, "reference": body["reference"], "lifted": lifted}
             deliveries.advance(tx, rows.origin, "decided", artefacts=artefacts, facts=facts)
     return judged
+
+
+def lift(workspace: Path | str, ref: str, *, reviewer: str, reason: str) -> str:
+    """A person lets in a delivery that was held as a whole; its suspicious rows still go to quarantine."""
+    ws = Workspace.open(workspace)
+    waiting = _held(ws, ref, reviewer, reason)
+    if "samples" not in waiting.artefacts:
+        raise UsageError(f"{ref} could not be read ({waiting.code}): ask for a readable one, or refuse it", subject=ref)
+    judged = waiting.artefacts.get("verdicts") or judge(workspace, waiting.artefacts["gate"])
+    return hold(workspace, judged, lifted=f"{reviewer}: {reason}")
+
+
+def refuse(workspace: Path | str, ref: str, *, reviewer: str, reason: str) -> None:
+    """A person turns down a delivery that was held as a whole; it stays where it is and is not judged again."""
+    ws = Workspace.open(workspace)
+    waiting = _held(ws, ref, reviewer, reason)
+    with ws.store() as store, store.transaction() as tx:
+        deliveries.stop(tx, waiting.digest, Refused(f"refused by {reviewer}: {reason}", subject=waiting.digest))
 
 
 def publish(workspace: Path | str) -> str:
@@ -261,6 +283,19 @@ def _settled(ws: Workspace, view: Any, delivery: Delivery) -> bool:
     if known is not None and known.state in ("decided", "published", "held"):
         return True
     return deliveries.remembered(view, ws.fingerprint(delivery)) is not None
+
+
+def _held(ws: Workspace, ref: str, reviewer: str, reason: str) -> deliveries.DeliveryState:
+    """The delivery at `ref`, if it waits for a person, and this person may decide about it."""
+    if not reviewer.strip() or not reason.strip():
+        raise UsageError("a decision needs the name of who takes it and a reason in words")
+    if reviewer == ref.partition("/")[0]:
+        raise UsageError(f"{reviewer} is the source of {ref}: somebody else must decide", subject=ref)
+    with ws.store() as store, store.reading() as view:
+        found = [d for d in deliveries.listed(view, dataset=ws.policy.dataset, states=("held",)) if d.path == ref]
+    if not found:
+        raise UsageError(f"no delivery {ref} waits for a person: see `sanitizer report`", subject=ref)
+    return found[-1]
 
 
 def _accepted(workspace: Path | str, ref: str) -> str | None:

@@ -191,3 +191,21 @@ def test_a_full_disk_loses_nothing_and_the_next_run_goes_on(root: Path, monkeypa
     assert isinstance(outcomes[0].error, SanitizerError)
     assert pipeline.run(root)[0].error is None
     verify_release(root / "releases/toy", root / "trust")
+
+
+def test_a_person_lets_in_or_refuses_a_delivery_that_was_held_as_a_whole(root: Path) -> None:
+    suite = {"name": "toy", "expectations": [{"type": "expect_table_row_count_to_be_between", "kwargs": {"min_value": 100}}]}
+    (root / "suite.json").write_text(json.dumps(suite))
+    policy = (root / "sanitizer.toml").read_text().replace("[expectations]", '[expectations]\nsuite = "suite.json"')
+    (root / "sanitizer.toml").write_text(policy)
+    signed(root, place(root, "short", table(40, seed=6)))
+    signed(root, place(root, "shorter", table(30, seed=7)), sequence=2)
+    assert [(o.state, o.exit_code) for o in pipeline.run(root)] == [("held", 4), ("held", 4)]
+    assert pipeline.pull(root) == []
+    with pytest.raises(SanitizerError, match="somebody else must decide"):
+        pipeline.lift(root, "acme/short", reviewer="acme", reason="mine")
+    pipeline.lift(root, "acme/short", reviewer="ann", reason="the supplier told us")
+    pipeline.refuse(root, "acme/shorter", reviewer="ann", reason="nobody knows why")
+    assert states(root)["acme/short"][0] == "decided"
+    assert states(root)["acme/shorter"] == ("refused", "refused")
+    assert Path(pipeline.publish(root)).name == "2"
