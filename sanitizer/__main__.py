@@ -1,0 +1,5 @@
+"""`python -m sanitizer`."""
+
+from sanitizer.cli import main
+
+main()
