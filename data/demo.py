@@ -87,7 +87,7 @@ def main(arguments: list[str]) -> int:
     print("\n" + overview.summary(root) + "\n")
     hit, planted, wrong, honest = caught(root)
     print(f"What was planted (data/truth.csv): {hit} of {planted} poisoned rows are in quarantine, and {wrong} of {honest} honest ones.")
-    print("Reports: " + "  ".join(str(page) for page in pages))
+    print(f"The report: {pages[-1]}")
     print(f"All of it took {time.monotonic() - begun:.0f} s.")
     return 0
 

@@ -108,7 +108,7 @@ def baseline(root: Path, data: Path, *, reason: str, actor: str = "") -> str:
         part = parts.baseline(rows, actor=who, reason=reason, policy=policy.digest, blobs=workspace.blobs, data=digest)
         workspace.pin(rows.schema)
         with store.transaction() as tx:
-            deliveries.receive(tx, digest, dataset=policy.dataset, source=who, path=str(data), fingerprint=digest)
+            deliveries.receive(tx, digest, dataset=policy.dataset, source=who, path=data.name, fingerprint=digest)
             deliveries.advance(tx, digest, "verified", level=part.level, facts={"asserted": part.asserted}, actor=who)
             deliveries.advance(tx, digest, "screened")
             deliveries.advance(tx, digest, "decided", artefacts={"part": workspace.blobs.put_json(part.to_json())})

@@ -18,6 +18,7 @@ from sanitizer.report import facts, html
 from sanitizer.report import json as report_json
 from sanitizer.store import deliveries, releases
 from sanitizer.store.ledger import audit as audit_ledger
+from sanitizer.store.ledger import last_checkpoint
 from sanitizer.verdicts import Verdicts
 from sanitizer.workspace import Workspace, write
 
@@ -96,30 +97,40 @@ def verdicts(root: Path | str, path: str) -> Verdicts:
 
 
 def write_reports(root: Path | str) -> list[Path]:
-    """One HTML and one JSON report per judged delivery; returns the pages, oldest first."""
+    """A page and a JSON file for each judged delivery, and `latest.html`: those of the newest release and all that wait, worst first."""
     ws = Workspace.open(root)
-    with ws.store() as store:
-        with store.reading() as view:
-            came = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if "verdicts" in d.artefacts]
-        return [_write_report(ws, d) for d in came]
+    with ws.store() as store, store.reading() as view:
+        came = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if "verdicts" in d.artefacts]
+        published = [r for r in releases.listed(view, ws.policy.dataset) if r.state == "published"]
+        checkpoint = last_checkpoint(view)
+    pages, latest = [], []
+    for d in came:
+        holder = next((r for r in published if d.state == "published" and r.at >= d.updated_at), None)
+        told = _report(ws, d, holder, checkpoint)
+        pages.append(ws.reports / f"{d.path.replace('/', '-')}.html")
+        write(pages[-1], html(told).encode())
+        write(pages[-1].with_suffix(".json"), report_json(told).encode())
+        if holder is None or holder == published[-1]:
+            latest.append(told)
+    if latest:
+        write(ws.reports / "latest.html", html(latest).encode())
+    return [*pages, *([ws.reports / "latest.html"] if latest else [])]
 
 
-def _write_report(ws: Workspace, d: deliveries.DeliveryState) -> Path:
+def _report(ws: Workspace, d: deliveries.DeliveryState, holder: releases.ReleaseState | None, checkpoint: str) -> dict[str, Any]:
     body = ws.blobs.read_json(d.artefacts["verdicts"])
-    told = facts(
+    return facts(
         ws.verdicts(d.artefacts["verdicts"]),
         samples.load(body["samples"], ws.blobs),
         trusted=reference(ws, body["reference"]),
         delivery=VerifiedDelivery.from_json(ws.blobs.read_json(d.artefacts["verified"]), ws.blobs),
         gate=GateResult.from_json(ws.blobs.read_json(d.artefacts["gate"])["gate"]),
+        release=None if holder is None else {"version": holder.version, "digest": holder.digest, "samples": holder.facts.get("samples")},
+        ledger={"checkpoint": checkpoint} if checkpoint else None,
         policy=ws.policy,
         name=d.path,
         now=d.updated_at,
     )
-    page = ws.reports / f"{d.path.replace('/', '-')}.html"
-    write(page, html(told).encode())
-    write(page.with_suffix(".json"), report_json(told).encode())
-    return page
 
 
 def audit(root: Path | str) -> dict[str, Any]:
