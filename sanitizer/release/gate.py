@@ -231,7 +231,10 @@ def _settle(
 
 def _load(given: Path, place: Path, now: datetime, state: Seen | Path | str | None) -> TrustRoot:
     """The trust root in a directory, or the one whose chain begins at a root file; then its other metadata may come with the releases."""
-    memory = FileTrustState(Path(f"{state}.trust")) if isinstance(state, (str, Path)) else None
+    memory = None
+    if isinstance(state, (str, Path)):
+        Path(state).parent.mkdir(parents=True, exist_ok=True)
+        memory = FileTrustState(Path(f"{state}.trust"))
     if given.is_dir():
         return TrustRoot.load(given, now=now, state=memory)
     beside = [given.parent, *(parent / "trust" for parent in list(place.resolve().parents)[:3])]

@@ -191,8 +191,9 @@ def identities(samples: UnverifiedSamples, sample_ids: Sequence[str]) -> pa.Tabl
 def keys(ids: pa.Table) -> pa.Array:
     """Sample ids as 36 bytes, row digest then big-endian occurrence: what rows are compared by."""
     raw = np.empty((ids.num_rows, 36), dtype=np.uint8)
+    rows = ids["row"].combine_chunks()
     if ids.num_rows:
-        raw[:, :32] = np.frombuffer(b"".join(ids["row"].to_pylist()), dtype=np.uint8).reshape(-1, 32)
+        raw[:, :32] = np.frombuffer(rows.buffers()[1], dtype=np.uint8)[32 * rows.offset :][: 32 * len(rows)].reshape(-1, 32)
         raw[:, 32:] = ids["occurrence"].to_numpy().astype(">i4").view(np.uint8).reshape(-1, 4)
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(36), ids.num_rows, [None, pa.py_buffer(raw.tobytes())])
 

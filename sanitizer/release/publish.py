@@ -93,7 +93,7 @@ def publish(
     Raises:
         Busy: another publisher is at work on this data set.
         UsageError: nothing was accepted yet, schemas differ, or the key cannot sign releases.
-        StorageFailed: the disk is full or cannot be written; nothing was published.
+        StorageFailed: the disk is full or cannot be written; no release is left half-made.
     """
     now = now or datetime.now(UTC)
     home = directory / policy.dataset
@@ -316,7 +316,8 @@ def _disk(home: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageFailed(
-            f"cannot publish to {home}: {error.strerror or error}; nothing was published, run again when that is solved", subject=str(home)
+            f"cannot publish to {home}: {error.strerror or error}; no release is left half-made, run again when that is solved",
+            subject=str(home),
         ) from error
 
 
