@@ -58,7 +58,7 @@ def test_a_trust_root_of_others_does_not_open_our_release(toys, tmp_path, owner)
 
 
 def test_an_expired_trust_root_opens_nothing(toys, root):
-    with pytest.raises(Expired, match="the trust root.s root expired"):
+    with pytest.raises(Expired, match="the trust root's root expired"):
         verify_release(toys / "2", root, now=NOW + timedelta(days=3650))
 
 
