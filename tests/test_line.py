@@ -108,7 +108,7 @@ def test_a_bad_delivery_is_refused_once_with_its_reason_and_nothing_else_suffers
 ) -> None:
     folder = signed(root, place(root, "bad"))
     tamper(folder, root)
-    signed(root, place(root, "good", source="bolt"), source="bolt")
+    signed(root, place(root, "good", table(120, seed=8), source="bolt"), source="bolt")
     outcomes = {o.delivery: o for o in pipeline.run(root)}
     bad = outcomes["acme/bad"].error
     assert bad is not None
@@ -209,3 +209,15 @@ def test_a_person_lets_in_or_refuses_a_delivery_that_was_held_as_a_whole(root: P
     assert states(root)["acme/short"][0] == "decided"
     assert states(root)["acme/shorter"] == ("refused", "refused")
     assert Path(pipeline.publish(root)).name == "2"
+
+
+def test_a_copy_offered_by_somebody_else_first_does_not_block_the_true_delivery(root: Path) -> None:
+    true = signed(root, place(root, "true", source="bolt"), source="bolt")
+    shutil.copytree(true, root / "inbox/acme/stolen")
+    outcomes = {o.delivery: o for o in pipeline.run(root)}
+    assert outcomes["acme/stolen"].exit_code == 3
+    assert outcomes["bolt/true"].error is None
+    assert [kind for kind, _ in ledger(root) if kind in ("delivery.refused", "delivery.published")] == [
+        "delivery.refused",
+        "delivery.published",
+    ]
