@@ -100,8 +100,17 @@ class VerifiedRelease:
         with _open(self.path, name) as file:
             data = file.read()
         if hashlib.sha256(data).hexdigest() != self.files[name]:
-            raise DigestMismatch(f"{name} differs from the signed release {self.dataset}/{self.version}: fetch it again", subject=name)
+            raise self._differs(name)
         return data
+
+    def check(self, name: str) -> None:
+        """Hashes one listed file without keeping it; raises `DigestMismatch` when it changed."""
+        with _open(self.path, name) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != self.files[name]:
+                raise self._differs(name)
+
+    def _differs(self, name: str) -> DigestMismatch:
+        return DigestMismatch(f"{name} differs from the signed release {self.dataset}/{self.version}: fetch it again", subject=name)
 
 
 class SeenFile:
@@ -194,7 +203,7 @@ def open_release(
     found = _admit(place, root, seen, moment)
     for name in found.files:
         if not name.startswith("data/"):
-            found.read(name)
+            found.check(name)
     if seen is not None:
         seen.put(found.dataset, found.version, found.digest)
     from sanitizer.release.loaders import OpenRelease  # noqa: PLC0415 (the gate itself stays light)
@@ -218,7 +227,7 @@ def _settle(
         raise UsageError(
             f"{path} is not a local directory: fetch the release first, the gate reads what lies on this machine", subject=str(path)
         )
-    place = _place(Path(path))
+    place = _place(Path(os.path.abspath(path)))  # noqa: PTH100 (resolve() would follow links, and the signature lies beside the link)
     # (1) a release must not bring its own root
     if trust is None:
         raise UntrustedSigner("no trust root was given: name one that came by another way than the release", subject=str(path))

@@ -7,7 +7,7 @@ import json
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, event, select, text, update
 
 from sanitizer.errors import DigestMismatch, LedgerBroken, UsageError
 from sanitizer.features import units
@@ -115,6 +115,29 @@ def test_pages_show_every_sample_once_most_suspicious_first(filled, limit):
 def test_filters_narrow_the_listing(filled, filters, positions):
     with filled.reading() as view:
         assert [sample.position for sample in ls(view, **filters).samples] == positions
+
+
+@pytest.mark.parametrize("state", [None, "held"])
+@pytest.mark.parametrize("name", ["dataset", "case_id", "cause", "source", "label", "delivery"])
+def test_a_page_is_read_along_an_index_not_sorted(filled, name, state):
+    statements = []
+
+    def watch(connection, cursor, statement, parameters, context, executemany):
+        if "FROM held" in statement:
+            statements.append((statement, parameters))
+
+    event.listen(filled._engine, "before_cursor_execute", watch)
+    with filled.reading() as view:
+        value = getattr(ls(view).samples[0], name)
+        statements.clear()
+        ls(view, **{name: value}, state=state)
+    event.remove(filled._engine, "before_cursor_execute", watch)
+    assert len(statements) == (1 if state else 4)
+    with filled._engine.connect() as connection:
+        for statement, parameters in statements:
+            plan = " ".join(row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters))
+            assert "TEMP B-TREE" not in plan
+            assert "USING INDEX" in plan
 
 
 def test_a_forged_page_is_a_usage_error(filled):

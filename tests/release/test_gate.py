@@ -49,6 +49,11 @@ def test_the_directory_of_a_data_set_stands_for_its_latest_release(toys, trust):
     assert verify_release(toys, trust, now=NOW).version == 2
 
 
+def test_a_release_can_be_named_from_within(toys, trust, monkeypatch):
+    monkeypatch.chdir(toys / "2" / "data")
+    assert verify_release("..", trust, now=NOW).version == 2
+
+
 def flip(place):
     path = place / PART
     data = bytearray(path.read_bytes())

@@ -3,6 +3,8 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pyarrow as pa
@@ -18,10 +20,10 @@ from sanitizer.release import parts, publish
 from sanitizer.release.gate import verify_release
 from sanitizer.release.parts import accept, baseline
 from sanitizer.samples import UnverifiedSamples
-from sanitizer.store import deliveries, releases
+from sanitizer.store import Store, deliveries, releases
 from sanitizer.store.tables import ledger
 from tests.quarantine.build import make_samples, make_verdicts
-from tests.release.build import NOW, POLICY, Trust
+from tests.release.build import NOW, POLICY, Line, Trust
 
 LAYOUT = {
     "data/part-00000.parquet",
@@ -230,6 +232,27 @@ def test_a_publisher_that_lost_the_race_leaves_the_winner_alone(line, monkeypatc
     with pytest.raises(Busy, match="another publisher was faster"):
         line.publish()
     assert (line.directory / "toys" / "1" / "SHA256SUMS").read_text() == "the winner's"
+
+
+def test_of_publishers_that_race_one_wins_and_the_others_are_told(line, tmp_path, ledger_signer):
+    line.deliver(3)
+    start = threading.Barrier(4)
+
+    def race():
+        with Store.open("sqlite:///state.db", tmp_path, ledger_signer=ledger_signer) as store:
+            rival = Line(store, line.blobs, line.directory, line.signer, line.parts)
+            start.wait()
+            try:
+                return rival.publish().new
+            except Busy as error:
+                return error.message
+
+    with ThreadPoolExecutor(4) as pool:
+        said = [future.result() for future in [pool.submit(race) for _ in range(4)]]
+    assert said.count(True) == 1
+    assert all(word is False or "is in use" in word for word in said if word is not True)
+    assert {path.name for path in (line.directory / "toys").iterdir()} == {"1", "1.sig", "latest", ".publishing"}
+    assert line.publish().new is False
 
 
 def test_a_place_that_cannot_be_written_is_named(line):
