@@ -21,7 +21,6 @@ from sanitizer import detectors, expectations, quarantine, samples, verdicts
 from sanitizer.errors import Held, Refused, SanitizerError, SuiteFailed, TooSuspicious, UsageError
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
-from sanitizer.provenance.statement import parse_delivery
 from sanitizer.provenance.trust import TrustRoot
 from sanitizer.release import parts
 from sanitizer.release.gate import open_release, verify_release
@@ -69,7 +68,7 @@ def pull(workspace: Path | str, inbox: Any = None) -> list[str]:
         fetch(inbox, ws.inbox)
     with ws.store() as store, store.reading() as view:
         waiting = [d for d in ws.arrivals() if d.complete and not _settled(ws, view, d)]
-    return [_ref(d) for d in sorted(waiting, key=lambda d: (d.source, _claimed_sequence(d), d.root.name))]
+    return [_ref(d) for d in sorted(waiting, key=lambda d: (d.source, d.claimed_sequence() or 0, d.root.name))]
 
 
 def verify(workspace: Path | str, ref: str) -> str:
@@ -306,14 +305,6 @@ def _accepted(workspace: Path | str, ref: str) -> str | None:
     with ws.store() as store, store.reading() as view:
         known = None if digest is None else deliveries.find(view, digest)
     return known.state if known is not None and known.state in ("decided", "published") else None
-
-
-def _claimed_sequence(delivery: Delivery) -> int:
-    """What the manifest says of itself, unverified: good enough to choose who goes first; `verify` asks again."""
-    try:
-        return parse_delivery(delivery.envelope().payload).sequence
-    except Refused:
-        return 0
 
 
 def _ref(delivery: Delivery) -> str:

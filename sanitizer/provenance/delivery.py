@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,26 +13,40 @@ from securesystemslib.signer import Signer
 
 from sanitizer.errors import (
     BadEnvelope,
+    ChangedSincePinned,
     Expired,
-    MissingFile,
+    Refused,
     Replayed,
     RevokedKey,
     StorageFailed,
-    Unsigned,
     UntrustedSigner,
     UsageError,
 )
 from sanitizer.provenance import envelope as dsse
-from sanitizer.provenance import statement, walk
+from sanitizer.provenance import proofs, statement, walk
 from sanitizer.provenance.blobs import BlobStore
-from sanitizer.provenance.manifest import Manifest
-from sanitizer.provenance.statement import DeliveryStatement, time_of, time_text
+from sanitizer.provenance.manifest import Claim, Manifest
+from sanitizer.provenance.proofs import LEVELS, MANIFEST, Proven, SignedStatement
+from sanitizer.provenance.statement import time_of, time_text
 from sanitizer.provenance.trust import TrustRoot
 
-MANIFEST = "delivery.dsse.json"
-_STAGED = f".{MANIFEST}.new"  # being written; a crash may leave it
+__all__ = [
+    "CLOCK_SKEW",
+    "LEVELS",
+    "MANIFEST",
+    "Delivery",
+    "History",
+    "NoHistory",
+    "Pins",
+    "VerifiedDelivery",
+    "VerifiedManifest",
+    "add_signature",
+    "check",
+    "deliver",
+    "verify",
+]
 
-LEVELS = ("L0", "L1", "L2", "L3")  # nothing, a list of digests, a signed statement, a TUF repository
+_STAGED = f".{MANIFEST}.new"  # being written; a crash may leave it
 CLOCK_SKEW = timedelta(minutes=5)  # how far a supplier's clock may be ahead of ours
 
 
@@ -59,74 +72,96 @@ class NoHistory:
         return False
 
 
+class Pins(Protocol):
+    """What was first seen behind an address; the store has it."""
+
+    def pinned(self, source: str, address: str) -> str | None:
+        """`sha256:…` of the first content seen, if any was."""
+
+
 @dataclass(frozen=True)
 class Delivery:
-    """A directory that claims to be a delivery of `source`.  Untrusted: nothing of it may be parsed."""
+    """A directory that claims to be a delivery of `source`.  Untrusted: nothing of it may be parsed.
+
+    `least_level` is what the policy asks of the source: it decides which of its files is the proof.
+    """
 
     root: Path
     source: str
+    least_level: str = "L2"
 
     @classmethod
-    def at(cls, root: Path) -> Delivery:
+    def at(cls, root: Path, *, least_level: str = "L2") -> Delivery:
         """The delivery in `root`, of the source that its own manifest claims; `verify` finds out whether that is true."""
-        return cls(root, statement.parse_delivery(Delivery(root, "").envelope().payload).source)
+        return cls(root, proofs.claimed_source(root), least_level)
 
     @property
     def complete(self) -> bool:
-        """Whether the manifest is there; it is written last, so without it the delivery is still being uploaded."""
-        return os.path.lexists(self.root / MANIFEST)
+        """Whether its proof is there, which is written last; without it the delivery is still being uploaded."""
+        try:
+            proofs.governing(self.root, self.source, least_level=self.least_level)
+        except Refused:
+            return False
+        return True
 
     def digest(self) -> str | None:
-        """`sha256:…` of the signed statement: the delivery's name from now on.  None while there is no readable manifest."""
+        """`sha256:…`, its name from now on: that of the signed statement, or of the list that describes it.  None while there is none."""
         try:
-            return _digest(self.envelope().payload) if self.complete else None
-        except (BadEnvelope, Unsigned):
+            return proofs.governing(self.root, self.source, least_level=self.least_level).digest()
+        except Refused:
             return None
 
-    def envelope(self) -> dsse.Envelope:
-        """The manifest, parsed and not verified.
-
-        Raises:
-            Unsigned: there is no manifest.
-            BadEnvelope: it is none.
-            NotRegularFile: it is a link, a pipe, …
-        """
-        return dsse.open_envelope(_read_manifest(self.root), what=f"the manifest of {self.root.name}")
+    def claimed_sequence(self) -> int | None:
+        """The number that it claims, unverified: good enough to choose which goes first."""
+        try:
+            return proofs.governing(self.root, self.source, least_level=self.least_level).sequence()
+        except Refused:
+            return None
 
 
-@dataclass(frozen=True)
-class VerifiedDelivery:
-    """Bytes that are what their signers signed, in `blobs`.
+@dataclass(frozen=True, kw_only=True)
+class VerifiedManifest:
+    """What was proven of a delivery.
 
-    `digest` names the delivery, `level` tells what was proven, `signers` are key ids, `manifest` the files by digest.
+    `digest` names the delivery, `level` and `kind` tell how it was proven, `signers` are key ids, `manifest` the files
+    by digest.  `sequence`, `issued` and `expires` are None where the kind of proof knows none.
     """
 
     source: str
-    sequence: int
-    issued: datetime
-    expires: datetime
+    sequence: int | None
+    issued: datetime | None
+    expires: datetime | None
     level: str
+    kind: str
     signers: tuple[str, ...]
     manifest: Manifest
     digest: str
     schema_id: str | None
-    blobs: BlobStore = field(compare=False, repr=False)
-    rows_root: str | None = None
+    rows_root: str | None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `BlobStore.put_json`; the bytes stay in the blobs."""
         return {
             "source": self.source,
             "sequence": self.sequence,
-            "issued": time_text(self.issued),
-            "expires": time_text(self.expires),
+            "issued": None if self.issued is None else time_text(self.issued),
+            "expires": None if self.expires is None else time_text(self.expires),
             "level": self.level,
+            "kind": self.kind,
             "signers": list(self.signers),
             "files": self.manifest.to_json(),
             "digest": self.digest,
             "schema_id": self.schema_id,
             "rows_root": self.rows_root,
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifiedDelivery(VerifiedManifest):
+    """Bytes that are what their signers signed, in `blobs`.  `addresses` are to be pinned where nothing was signed."""
+
+    blobs: BlobStore = field(compare=False, repr=False)
+    addresses: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def from_json(cls, found: dict[str, Any], blobs: BlobStore) -> VerifiedDelivery:
@@ -135,9 +170,10 @@ class VerifiedDelivery:
             return cls(
                 source=found["source"],
                 sequence=found["sequence"],
-                issued=time_of(found["issued"]),
-                expires=time_of(found["expires"]),
+                issued=None if found["issued"] is None else time_of(found["issued"]),
+                expires=None if found["expires"] is None else time_of(found["expires"]),
                 level=found["level"],
+                kind=found["kind"],
                 signers=tuple(found["signers"]),
                 manifest=Manifest.from_json(found["files"]),
                 digest=found["digest"],
@@ -201,15 +237,8 @@ def add_signature(directory: Path, signers: Sequence[Signer]) -> Path:
         Unsigned: there is no manifest yet.
         DigestMismatch, LengthMismatch, UnlistedFile, MissingFile: the files are not what was signed first.
     """
-    signed = Delivery(directory, "").envelope()
-    files = {entry.path: entry for entry in walk.measure(directory, beside={MANIFEST, _STAGED}).files}
-    for claim in statement.parse_delivery(signed.payload).files:
-        found = files.pop(claim.path, None)
-        if found is None:
-            raise MissingFile(f"{claim.path} is in the manifest but not in {directory}", subject=claim.path)
-        claim.check(found.size, found.sha256, claim.sha512)
-    if files:
-        raise UsageError(f"{min(files)} is not in the manifest: sign the delivery anew", subject=min(files))
+    signed = SignedStatement(directory, "").envelope()
+    walk.check(directory, statement.parse_delivery(signed.payload).files, beside={MANIFEST})
     return _write(directory, signed.signed_by(signers).to_bytes())
 
 
@@ -222,8 +251,11 @@ def verify(
     now: datetime,
     least_level: str = "L2",
     max_age: timedelta | None = None,
+    pins: Pins | None = None,
 ) -> VerifiedDelivery:
     """Finds out whether a delivery is what its source signed, and copies it into `blobs`; raises unless every step agrees.
+
+    A delivery of level L0 proves nothing: who calls this holds it for a person, always.
 
     Args:
         delivery: a directory, and the source it is offered for.
@@ -233,89 +265,91 @@ def verify(
         now: our clock.
         least_level: what the policy asks of this source.
         max_age: a delivery issued longer ago is expired, whatever it says itself.
+        pins: what was first seen at an address, for deliveries that nobody signed.
 
     Raises:
         Refused: the subclass that names the first step that failed.
+        ChangedSincePinned: an unsigned file is not what was first seen there; both versions are in `blobs`.
     """
-    # (1) there is a signed manifest, of the one form that we read
-    name = f"the manifest of {delivery.root.name}"
-    signed = delivery.envelope()
-    # (2) the source is known, and was not revoked
-    role = trust.role(delivery.source)
-    revocation = trust.revocation("source", delivery.source)
-    if revocation is not None:
-        raise RevokedKey(
-            f"the source {delivery.source} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=delivery.source
-        )
+    proof, digest, proven = _prove(delivery, trust, history, now=now, least_level=least_level, max_age=max_age)
+    # (7) names mean one file, nothing lies there unlisted, and every byte is as claimed: copied while hashed
+    manifest = walk.take(delivery.root, _claims(delivery, proven), blobs, beside=proven.beside)
+    # (8) what nobody signed is at least what we saw first
+    addresses = {f"{delivery.root.name}/{f.path}": f"sha256:{f.sha256}" for f in manifest.files} if proof.level in {"L0", "L1"} else {}
+    for address, content in addresses.items():
+        first = None if pins is None else pins.pinned(delivery.source, address)
+        if first not in {None, content}:
+            raise ChangedSincePinned(
+                f"{delivery.source}: {address} was {first} when first seen, now it is {content}: compare the two", subject=address
+            )
+    return VerifiedDelivery(**_facts(proof, digest, proven, manifest), blobs=blobs, addresses=addresses)
+
+
+def check(
+    delivery: Delivery, trust: TrustRoot, history: History, *, now: datetime, least_level: str = "L2", max_age: timedelta | None = None
+) -> VerifiedManifest:
+    """What `verify` finds out, without keeping the bytes: for a look at a delivery, never for reading it afterwards."""
+    proof, digest, proven = _prove(delivery, trust, history, now=now, least_level=least_level, max_age=max_age)
+    manifest = walk.check(delivery.root, _claims(delivery, proven), beside=proven.beside)
+    return VerifiedManifest(**_facts(proof, digest, proven, manifest))
+
+
+def _prove(
+    delivery: Delivery, trust: TrustRoot, history: History, *, now: datetime, least_level: str, max_age: timedelta | None
+) -> tuple[proofs.Proof, str, Proven]:
+    """The steps that concern the manifest; files are not opened yet."""
+    source, name = delivery.source, f"the delivery {delivery.root.name}"
+    # (1) it brings a proof of at least the level that the policy asks of this source
+    proof = proofs.governing(delivery.root, source, least_level=least_level)
+    digest = proof.digest()
+    # (2) neither the source nor this very delivery was revoked
+    for kind, revoked in (("source", source), ("delivery", digest)):
+        if (revocation := trust.revocation(kind, revoked)) is not None:
+            raise RevokedKey(f"the {kind} {revoked} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=revoked)
     # (3) enough different keys of this source signed it, none of them revoked
-    signers = signed.verify(role.keys, role.threshold, what=name, revoked=trust.revoked_keys())
+    proven = proof.prove(trust)
     # from here on the manifest is what the source says; whether we may act on it is still to be asked
-    claimed = statement.parse_delivery(signed.payload, what=name)
-    digest = _digest(signed.payload)
     # (4) it is for this source: a key that may sign for two must not let one speak for the other
-    if claimed.source != delivery.source:
-        raise UntrustedSigner(
-            f"{name} is signed for the source {claimed.source}, but was offered as {delivery.source}", subject=claimed.source
-        )
-    # (5) it was not withdrawn
-    revocation = trust.revocation("delivery", digest)
-    if revocation is not None:
-        raise RevokedKey(f"the delivery {digest} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=digest)
-    # (6) source, statement and age are in date by our clock: what the manifest says of its own time proves nothing
-    _check_time(claimed, role.expires, now, max_age, name)
-    # (7) it is newer than what we accepted before: a replayed delivery carries valid signatures
-    last = history.last_sequence(claimed.source)
-    if last is not None and claimed.sequence <= last and not history.knows(digest):
-        raise Replayed(f"{claimed.source}: sequence {claimed.sequence} is not above {last}, the last one accepted", subject=name)
-    # (8) it proves as much as the policy asks of this source
-    level = "L2"
-    if LEVELS.index(level) < LEVELS.index(least_level):
-        raise Unsigned(f"{name} proves {level}, the policy asks {least_level} of {claimed.source}", subject=name)
-    # (9) names mean one file, nothing lies there unlisted, and every byte is as signed: copied while hashed
-    manifest = walk.take(delivery.root, claimed.files, blobs, beside={MANIFEST})
-    return VerifiedDelivery(
-        source=claimed.source,
-        sequence=claimed.sequence,
-        issued=claimed.issued,
-        expires=claimed.expires,
-        level=level,
-        signers=signers,
-        manifest=manifest,
-        digest=digest,
-        schema_id=claimed.schema_id,
-        rows_root=claimed.rows_root,
-        blobs=blobs,
-    )
+    if proven.source != source:
+        raise UntrustedSigner(f"{name} is signed for the source {proven.source}, but was offered as {source}", subject=proven.source)
+    # (5) source and statement are in date by our clock: what a manifest says of its own time proves nothing
+    role = trust.sources.get(source)
+    if role is not None and now >= role.expires:
+        raise Expired(f"nobody may sign for {source} since {role.expires:%Y-%m-%d}: renew it with `sanitizer trust rotate`", subject=source)
+    if proven.expires is not None and now >= proven.expires:
+        raise Expired(f"{name} expired on {time_text(proven.expires)}", subject=name)
+    if proven.issued is not None and proven.issued > now + CLOCK_SKEW:
+        raise Expired(f"{name} is issued in the future, {time_text(proven.issued)}: our clock says {time_text(now)}", subject=name)
+    if proven.issued is not None and max_age is not None and now - proven.issued > max_age:
+        raise Expired(f"{name} was issued on {time_text(proven.issued)}, longer ago than the policy's {max_age.days} days", subject=name)
+    # (6) it is newer than what we accepted before: a replayed delivery carries valid signatures
+    last = history.last_sequence(source)
+    if proven.sequence is not None and last is not None and proven.sequence <= last and not history.knows(digest):
+        raise Replayed(f"{source}: sequence {proven.sequence} is not above {last}, the last one accepted", subject=name)
+    return proof, digest, proven
 
 
-def _check_time(claimed: DeliveryStatement, role_expires: datetime, now: datetime, max_age: timedelta | None, name: str) -> None:
-    if now >= role_expires:
-        raise Expired(
-            f"nobody may sign for {claimed.source} since {role_expires:%Y-%m-%d}: renew it with `sanitizer trust rotate`",
-            subject=claimed.source,
-        )
-    if now >= claimed.expires:
-        raise Expired(f"{name} expired on {time_text(claimed.expires)}", subject=name)
-    if claimed.issued > now + CLOCK_SKEW:
-        raise Expired(f"{name} is issued in the future, {time_text(claimed.issued)}: our clock says {time_text(now)}", subject=name)
-    if max_age is not None and now - claimed.issued > max_age:
-        raise Expired(f"{name} was issued on {time_text(claimed.issued)}, longer ago than the policy's {max_age.days} days", subject=name)
+def _claims(delivery: Delivery, proven: Proven) -> Sequence[Claim]:
+    if proven.files is not None:
+        return proven.files
+    # nobody says what should be there: what is there is what came, and it may not change while it is copied
+    return [Claim(f.path, f.size, f.sha256) for f in walk.measure(delivery.root).files]
 
 
-def _digest(payload: bytes) -> str:
-    return f"sha256:{hashlib.sha256(payload).hexdigest()}"
-
-
-def _read_manifest(root: Path) -> bytes:
-    with walk.directory(root) as top:
-        try:
-            with walk.regular(top, MANIFEST) as file:
-                data = bytearray()
-                while len(data) <= dsse.LARGEST and (chunk := file.read(1 << 20)):
-                    data += chunk
-                return bytes(data)
-        except MissingFile:
-            raise Unsigned(f"{root} has no {MANIFEST}: it is incomplete, or was never signed", subject=str(root)) from None
+def _facts(proof: proofs.Proof, digest: str, proven: Proven, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "source": proven.source,
+        "sequence": proven.sequence,
+        "issued": proven.issued,
+        "expires": proven.expires,
+        "level": proof.level,
+        "kind": proof.kind,
+        "signers": proven.signers,
+        "manifest": manifest,
+        "digest": digest,
+        "schema_id": proven.schema_id,
+        "rows_root": proven.rows_root,
+    }
 
 
 def _write(directory: Path, data: bytes) -> Path:

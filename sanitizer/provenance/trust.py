@@ -36,6 +36,7 @@ from sanitizer.errors import (
     Expired,
     MissingFile,
     Replayed,
+    RevokedKey,
     StorageFailed,
     ThresholdNotMet,
     UntrustedSigner,
@@ -47,10 +48,10 @@ from sanitizer.provenance.statement import time_of
 POLICY = "sanitizer.toml"  # name of the policy among the targets; the file itself lies in the workspace
 FIELD = "sanitizer"  # our own part of the metadata, where TUF lets others add theirs
 
-# bytes, as in tuf's client: metadata that is larger is an attack or a mistake
+# bytes: metadata that is larger is an attack or a mistake; tuf's client says the same but for targets, of which a supplier may have many
 LARGEST_ROOT = 512_000
 LARGEST_KEY = 16_384
-_LARGEST = {"timestamp": 16_384, "snapshot": 2_000_000, "targets": 5_000_000}
+_LARGEST = {"timestamp": 16_384, "snapshot": 2_000_000, "targets": 64 << 20}
 _MOST_ROTATIONS = 256
 REVOCABLE = ("key", "source", "delivery", "release")
 
@@ -96,13 +97,17 @@ class FileTrustState:
 
 @dataclass(frozen=True)
 class SourceRole:
-    """Who may sign for one source: at least `threshold` different ones of `keys`, until `expires`."""
+    """Who may sign for one source: at least `threshold` different ones of `keys`, until `expires`.
+
+    `tuf_root` is the root at which the chain of the source's own TUF repository begins, if it has one.
+    """
 
     name: str
     keys: tuple[Key, ...]
     threshold: int
     expires: datetime
     paths: tuple[str, ...] = ()
+    tuf_root: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,7 @@ class Chain:
     """The metadata of a trust root, signed by its owners and of one state; whether it is current has not been asked yet."""
 
     directory: Path
+    what: str
     root: Metadata[Root]
     timestamp: Metadata[Timestamp]
     snapshot: Metadata[Snapshot]
@@ -225,14 +231,18 @@ class Chain:
         gone = {keys.material(r.key) for r in revocations if r.key is not None}
         delegations = targets.delegations
         roles = dict(delegations.roles or {}) if delegations is not None else {}
+        roots = {
+            name: self._content(targets.targets[root_name(name)], LARGEST_ROOT) for name in roles if root_name(name) in targets.targets
+        }
         sources = {
-            name: _source(role, [targets.get_key(keyid) for keyid in role.keyids], gone, targets.expires) for name, role in roles.items()
+            name: _source(role, [targets.get_key(keyid) for keyid in role.keyids], gone, targets.expires, roots.get(name))
+            for name, role in roles.items()
         }
         named: dict[str, list[Key]] = {}
         # the current key of a role is called <role>.pub.pem and comes first
         for target in sorted(targets.targets.values(), key=lambda target: target.path != f"{key_role(target)}.pub.pem"):
             if (role := key_role(target)) is not None:
-                named.setdefault(role, []).append(self._key(target))
+                named.setdefault(role, []).append(keys.public_key(self._content(target, LARGEST_KEY)))
         policy = targets.targets.get(POLICY)
         return TrustRoot(
             sources=sources,
@@ -243,101 +253,125 @@ class Chain:
             _keys={role: tuple(key for key in found if keys.material(key) not in gone) for role, found in named.items()},
         )
 
-    def _key(self, target: TargetFile) -> Key:
-        sha256 = target.hashes.get("sha256", "")
-        data = read(self.directory / f"{sha256}.{Path(target.path).name}", LARGEST_KEY)
+    def _content(self, target: TargetFile, limit: int) -> bytes:
+        data = read(self.directory / f"{target.hashes.get('sha256', '')}.{Path(target.path).name}", limit, self.what)
         try:
             target.verify_length_and_hashes(data)
         except LengthOrHashMismatchError as error:
-            raise DigestMismatch(f"the trust root's {target.path} is not what was signed", subject=target.path) from error
-        return keys.public_key(data)
+            raise DigestMismatch(f"{self.what}'s {target.path} is not what was signed", subject=target.path) from error
+        return data
 
 
-def authentic(directory: Path, *, pinned: Path | bytes | None = None) -> Chain:
-    """The metadata in `directory` after all checks but those of time: `TrustRoot.load` is what asks these too."""
+def root_name(source: str) -> str:
+    """Name among the targets of the root at which the TUF repository of `source` begins."""
+    return f"{source}.tuf-root.json"
+
+
+def authentic(directory: Path, *, pinned: Path | bytes | None = None, revoked: Sequence[Key] = (), what: str = "the trust root") -> Chain:
+    """The TUF metadata in `directory` after all checks but those of time, which `TrustRoot.load` asks too.
+
+    Args:
+        directory: with the metadata.
+        pinned: the root at which the chain must begin; none: `1.root.json`.
+        revoked: keys that count no more, whatever the metadata says.
+        what: whose metadata it is, for messages.
+    """
+    reader = _Reader(directory, what, frozenset(keys.material(key) for key in revoked))
     # (1) each root is signed by the owners of the one before and by its own
-    root = _first_root(directory, pinned)
+    root = reader.first_root(pinned)
     for version in range(root.signed.version + 1, root.signed.version + 1 + _MOST_ROTATIONS):
         path = directory / f"{version}.root.json"
         if not path.exists():
             break
-        newer: Metadata[Root] = _parse(read(path, LARGEST_ROOT), path.name, Root)
-        _check_signed(newer, "root", root.signed, path.name)
-        _check_signed(newer, "root", newer.signed, path.name)
-        _check_version(newer, version, path.name)
+        newer: Metadata[Root] = reader.parse(read(path, LARGEST_ROOT, what), path.name, Root)
+        reader.check_signed(newer, "root", root.signed, path.name)
+        reader.check_signed(newer, "root", newer.signed, path.name)
+        reader.check_version(newer, version, path.name)
         root = newer
     # (2) the timestamp is signed by the keys that the root names
-    data = read(directory / "timestamp.json", _LARGEST["timestamp"])
-    timestamp: Metadata[Timestamp] = _parse(data, "timestamp.json", Timestamp)
-    _check_signed(timestamp, "timestamp", root.signed, "timestamp.json")
+    data = read(directory / "timestamp.json", _LARGEST["timestamp"], what)
+    timestamp: Metadata[Timestamp] = reader.parse(data, "timestamp.json", Timestamp)
+    reader.check_signed(timestamp, "timestamp", root.signed, "timestamp.json")
     # (3) the snapshot is the very one that the timestamp names, and (4) the targets those that the snapshot names
-    snapshot: Metadata[Snapshot] = _part(directory, root.signed, "snapshot", timestamp.signed.snapshot_meta, Snapshot)
+    snapshot: Metadata[Snapshot] = reader.part(root.signed, "snapshot", timestamp.signed.snapshot_meta, Snapshot)
     meta = snapshot.signed.meta.get("targets.json")
     if meta is None:
-        raise BadEnvelope("the trust root's snapshot names no targets", subject="snapshot")
-    targets: Metadata[Targets] = _part(directory, root.signed, "targets", meta, Targets)
-    return Chain(directory, root, timestamp, snapshot, targets)
+        raise BadEnvelope(f"{what}'s snapshot names no targets", subject="snapshot")
+    targets: Metadata[Targets] = reader.part(root.signed, "targets", meta, Targets)
+    return Chain(directory, what, root, timestamp, snapshot, targets)
 
 
-def _first_root(directory: Path, pinned: Path | bytes | None) -> Metadata[Root]:
-    if isinstance(pinned, bytes):
-        data, name = pinned, "the pinned root"
-    else:
-        path = directory / "1.root.json" if pinned is None else pinned
-        if not path.exists():
-            raise UsageError(
-                f"there is no trust root at {path}: make one with `sanitizer trust init`, or get it from its owners", subject=str(path)
+def authentic_root(data: bytes) -> Metadata[Root]:
+    """A root that is signed by its own keys; raises `Refused` for anything else."""
+    return _Reader(Path(), "the repository", frozenset()).first_root(data)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Reads single parts of TUF metadata; `revoked` are materials of keys that do not count."""
+
+    directory: Path
+    what: str
+    revoked: frozenset[str]
+
+    def first_root(self, pinned: Path | bytes | None) -> Metadata[Root]:
+        if isinstance(pinned, bytes):
+            data, name = pinned, "pinned root"
+        else:
+            path = self.directory / "1.root.json" if pinned is None else pinned
+            if not path.exists():
+                raise UsageError(
+                    f"there is no trust root at {path}: make one with `sanitizer trust init`, or get it from its owners", subject=str(path)
+                )
+            data, name = read(path, LARGEST_ROOT, self.what), path.name
+        root: Metadata[Root] = self.parse(data, name, Root)
+        self.check_signed(root, "root", root.signed, name)
+        return root
+
+    def part(self, root: Root, role: str, meta: MetaFile, kind: type[Any]) -> Metadata[Any]:
+        name = f"{meta.version}.{role}.json" if root.consistent_snapshot else f"{role}.json"
+        data = read(self.directory / name, _LARGEST[role], self.what)
+        try:
+            meta.verify_length_and_hashes(data)
+        except LengthOrHashMismatchError as error:
+            raise BadEnvelope(
+                f"{self.what}'s {name} is not the one that was signed for: parts of different states are mixed", subject=name
+            ) from error
+        found: Metadata[Any] = self.parse(data, name, kind)
+        self.check_signed(found, role, root, name)
+        self.check_version(found, meta.version, name)
+        return found
+
+    def parse(self, data: bytes, name: str, kind: type[Any]) -> Metadata[Any]:
+        found = jcs.loads(data, what=f"{self.what}'s {name}")
+        try:
+            metadata: Metadata[Any] = Metadata.from_dict(found)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadEnvelope(f"{self.what}'s {name} is no TUF metadata: {error}", subject=name) from error
+        if not isinstance(metadata.signed, kind) or type(metadata.signed.version) is not int:
+            raise BadEnvelope(f"{self.what}'s {name} is of another kind than its name says", subject=name)
+        return metadata
+
+    def check_signed(self, metadata: Metadata[Any], role: str, delegator: Root, name: str) -> None:
+        try:
+            result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
+        except (ValueError, TypeError, FormatError, SerializationError) as error:
+            raise BadEnvelope(f"{self.what}'s {name} cannot be checked: {error}", subject=name) from error
+        if not result.signed:
+            raise UntrustedSigner(f"{self.what}'s {name} is signed by none of its owners", subject=name)
+        # TUF counts key ids: one key under two ids would be two
+        signed = {keys.material(key) for key in result.signed.values()}
+        different = signed - self.revoked
+        if len(different) < result.threshold and signed & self.revoked:
+            raise RevokedKey(f"{self.what}'s {name} is signed with a key that is revoked", subject=name)
+        if len(different) < result.threshold:
+            raise ThresholdNotMet(
+                f"{self.what}'s {name} is signed by {len(different)} of the {result.threshold} different keys it needs", subject=name
             )
-        data, name = read(path, LARGEST_ROOT), path.name
-    root: Metadata[Root] = _parse(data, name, Root)
-    _check_signed(root, "root", root.signed, name)
-    return root
 
-
-def _part(directory: Path, root: Root, role: str, meta: MetaFile, kind: type[Any]) -> Metadata[Any]:
-    name = f"{meta.version}.{role}.json"
-    data = read(directory / name, min(_LARGEST[role], meta.length if meta.length is not None else _LARGEST[role]))
-    try:
-        meta.verify_length_and_hashes(data)
-    except LengthOrHashMismatchError as error:
-        raise BadEnvelope(
-            f"the trust root's {name} is not the one that was signed for: parts of different states are mixed", subject=name
-        ) from error
-    found: Metadata[Any] = _parse(data, name, kind)
-    _check_signed(found, role, root, name)
-    _check_version(found, meta.version, name)
-    return found
-
-
-def _parse(data: bytes, name: str, kind: type[Any]) -> Metadata[Any]:
-    found = jcs.loads(data, what=f"the trust root's {name}")
-    try:
-        metadata: Metadata[Any] = Metadata.from_dict(found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadEnvelope(f"the trust root's {name} is no TUF metadata: {error}", subject=name) from error
-    if not isinstance(metadata.signed, kind) or type(metadata.signed.version) is not int:
-        raise BadEnvelope(f"the trust root's {name} is of another kind than its name says", subject=name)
-    return metadata
-
-
-def _check_signed(metadata: Metadata[Any], role: str, delegator: Root, name: str) -> None:
-    try:
-        result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
-    except (ValueError, TypeError, FormatError, SerializationError) as error:
-        raise BadEnvelope(f"the trust root's {name} cannot be checked: {error}", subject=name) from error
-    if not result.signed:
-        raise UntrustedSigner(f"the trust root's {name} is signed by none of its owners", subject=name)
-    # TUF counts key ids: one key under two ids would be two
-    different = {keys.material(key) for key in result.signed.values()}
-    if len(different) < result.threshold:
-        raise ThresholdNotMet(
-            f"the trust root's {name} is signed by {len(different)} of the {result.threshold} different keys it needs", subject=name
-        )
-
-
-def _check_version(metadata: Metadata[Any], version: int, name: str) -> None:
-    if metadata.signed.version != version:
-        raise BadEnvelope(f"the trust root's {name} has version {metadata.signed.version} inside", subject=name)
+    def check_version(self, metadata: Metadata[Any], version: int, name: str) -> None:
+        if metadata.signed.version != version:
+            raise BadEnvelope(f"{self.what}'s {name} has version {metadata.signed.version} inside", subject=name)
 
 
 def _ours(fields: Mapping[str, Any], where: str) -> Mapping[str, Any]:
@@ -347,14 +381,14 @@ def _ours(fields: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     return found
 
 
-def _source(role: DelegatedRole, listed: Sequence[Key], gone: set[str], latest: datetime) -> SourceRole:
+def _source(role: DelegatedRole, listed: Sequence[Key], gone: set[str], latest: datetime, tuf_root: bytes | None) -> SourceRole:
     own = _ours(role.unrecognized_fields, role.name).get("expires")
     try:
         expires = latest if own is None else min(latest, time_of(own))
     except (TypeError, ValueError) as error:
         raise BadEnvelope(f"the trust root's source {role.name} has no proper expiry: {own!r}", subject=role.name) from error
     good = tuple(key for key in listed if keys.acceptable(key) and keys.material(key) not in gone)
-    return SourceRole(role.name, good, role.threshold, expires, tuple(role.paths or ()))
+    return SourceRole(role.name, good, role.threshold, expires, tuple(role.paths or ()), tuf_root)
 
 
 def key_role(target: TargetFile) -> str | None:
@@ -386,7 +420,7 @@ def _revocable(kind: Any) -> str:
     return str(kind)
 
 
-def read(path: Path, limit: int) -> bytes:
+def read(path: Path, limit: int, what: str) -> bytes:
     """A small plain file.
 
     Raises:
@@ -399,11 +433,11 @@ def read(path: Path, limit: int) -> bytes:
             plain = stat.S_ISREG(os.fstat(handle).st_mode)
             data = file.read(limit + 1) if plain else b""
     except FileNotFoundError:
-        raise MissingFile(f"the trust root lacks {path.name}", subject=path.name) from None
+        raise MissingFile(f"{what} lacks {path.name}", subject=path.name) from None
     except OSError as error:
         raise StorageFailed(f"cannot read {path}: {error.strerror}", subject=str(path)) from error
     if not plain or len(data) > limit:
-        raise BadEnvelope(f"the trust root's {path.name} is no plain file of at most {limit} bytes", subject=path.name)
+        raise BadEnvelope(f"{what}'s {path.name} is no plain file of at most {limit} bytes", subject=path.name)
     return data
 
 

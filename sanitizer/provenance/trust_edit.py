@@ -17,7 +17,7 @@ from typing import Any
 from securesystemslib.signer import Key, Signer
 from tuf.api.metadata import DelegatedRole, Delegations, Metadata, MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
 
-from sanitizer.errors import SanitizerError, UsageError
+from sanitizer.errors import Refused, SanitizerError, UsageError
 from sanitizer.provenance import keys
 from sanitizer.provenance.statement import SOURCE_NAME, time_text
 from sanitizer.provenance.trust import (
@@ -29,9 +29,11 @@ from sanitizer.provenance.trust import (
     Chain,
     TrustRoot,
     authentic,
+    authentic_root,
     key_role,
     locked,
     read,
+    root_name,
     write,
 )
 
@@ -81,6 +83,7 @@ def init(
         root.roles[role].threshold = threshold if role in {"root", "targets"} else 1
     chain = Chain(
         directory,
+        "the trust root",
         Metadata(root),
         Metadata(Timestamp()),
         Metadata(Snapshot()),
@@ -107,6 +110,7 @@ def add_source(
     threshold: int = 1,
     expires: datetime | None = None,
     paths: Sequence[str] = (),
+    tuf_root: bytes | None = None,
 ) -> TrustRoot:
     """Lets `threshold` of the keys `allowed` sign deliveries of the source `name`, until `expires`.
 
@@ -119,6 +123,7 @@ def add_source(
         threshold: how many different keys must sign each delivery.
         expires: after it nothing of this source is accepted; none: as long as the trust root is renewed.
         paths: patterns of TUF target paths that the source may provide; none: everything below its own name.
+        tuf_root: root metadata of the source's own TUF repository, got from it by a safe way; then `allowed` may be empty.
 
     Raises:
         UsageError: the name is taken or improper, one key is listed twice, or the threshold cannot be met.
@@ -130,6 +135,8 @@ def add_source(
             raise UsageError(f"the source {name} is known already: change its keys with `sanitizer trust rotate`", subject=name)
         if edit.chain.trust().revocation("source", name) is not None:
             raise UsageError(f"the source {name} was revoked: give it another name if it is to be trusted anew", subject=name)
+        if tuf_root is not None:
+            edit.put_root(name, tuf_root)
         edit.check_keys(name, allowed, threshold)
         edit.roles[name] = DelegatedRole(
             name, [], threshold, terminating=True, paths=list(paths) or [f"{name}/*"], unrecognized_fields={FIELD: {}}
@@ -291,9 +298,18 @@ class _Edit:
             sha256 = before.hashes["sha256"]
             kept = TargetFile(before.length, before.hashes, f"{role}-{sha256[:12]}.pub.pem", before.unrecognized_fields)
             self.targets.targets[kept.path] = kept
-            self.files[f"{sha256}.{kept.path}"] = read(self.chain.directory / f"{sha256}.{current}", LARGEST_KEY)
+            self.files[f"{sha256}.{kept.path}"] = read(self.chain.directory / f"{sha256}.{current}", LARGEST_KEY, self.chain.what)
         self.targets.targets[current] = made
         self.files[f"{made.hashes['sha256']}.{current}"] = data
+
+    def put_root(self, source: str, data: bytes) -> None:
+        """Pins the root of a source's own TUF repository."""
+        try:
+            authentic_root(data)
+        except Refused as error:
+            raise UsageError(f"this is no TUF root: {error.message}", subject=source) from error
+        target = self.targets.targets[root_name(source)] = TargetFile.from_data(root_name(source), data)
+        self.files[f"{target.hashes['sha256']}.{target.path}"] = data
 
     def check_keys(self, name: str, allowed: Sequence[Key], threshold: int) -> None:
         """Raises `UsageError` for what lint would call an error."""
@@ -306,7 +322,7 @@ class _Edit:
             if same in withdrawn:
                 raise UsageError(f"{name} lists the key {keys.short(key.keyid)}, which is revoked", subject=name)
             seen[same] = key
-        if not 1 <= threshold <= len(seen):
+        if not 1 <= threshold <= len(seen) and (seen or root_name(name) not in self.targets.targets):
             raise UsageError(f"{name} has {len(seen)} keys: they cannot meet a threshold of {threshold}", subject=name)
 
     def set_expiry(self, name: str, expires: datetime | None) -> None:
@@ -364,11 +380,11 @@ class _Edit:
     def _copies(self) -> Iterator[tuple[str, bytes]]:
         """What people and other tools look for under its plain name; nothing here reads it."""
         directory = self.chain.directory
-        yield "root.json", read(directory / f"{self.root.version}.root.json", LARGEST_ROOT)
+        yield "root.json", read(directory / f"{self.root.version}.root.json", LARGEST_ROOT, self.chain.what)
         for role in ("release", "ledger"):
             target = self.targets.targets.get(f"{role}.pub.pem")
             if target is not None:
-                yield target.path, read(directory / f"{target.hashes['sha256']}.{target.path}", LARGEST_KEY)
+                yield target.path, read(directory / f"{target.hashes['sha256']}.{target.path}", LARGEST_KEY, self.chain.what)
 
     def _renew(self, md: Metadata[Any], lifetimes: Mapping[str, int], now: datetime) -> None:
         if not self.new:
@@ -468,7 +484,11 @@ def _lint_keys(chain: Chain, trust: TrustRoot) -> Iterator[Problem]:
             if where.startswith("source "):
                 users.setdefault(same, []).append(where)
         good = len(set(seen) - withdrawn)
-        if good < threshold and trust.revocation("source", where.removeprefix("source ")) is None:
+        if (
+            good < threshold
+            and root_name(where.removeprefix("source ")) not in targets.targets
+            and trust.revocation("source", where.removeprefix("source ")) is None
+        ):
             yield Problem("error", where, f"needs {threshold} different keys to sign, but has {good}: nothing of it can be accepted")
     for same, sources in users.items():
         if same in owners:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sanitizer.errors import LengthMismatch, MissingFile, NotRegularFile, StorageFailed, UnlistedFile
+from sanitizer.errors import BadEnvelope, LengthMismatch, MissingFile, NotRegularFile, StorageFailed, UnlistedFile
 from sanitizer.provenance.blobs import CHUNK, BlobStore
 from sanitizer.provenance.manifest import Claim, FileEntry, Manifest
 from sanitizer.provenance.names import DEEPEST, check_names, parents
@@ -34,6 +34,24 @@ def take(root: Path, claims: Sequence[Claim], blobs: BlobStore, *, beside: Colle
         LengthMismatch: a size differs; no file is hashed then.
         DigestMismatch: bytes differ.
     """
+    with _claimed(root, claims, beside) as (top, sizes), blobs.batch():
+        return Manifest.of(_take(top, claim, sizes[claim.path], blobs) for claim in claims)
+
+
+def _take(top: int, claim: Claim, size: int, blobs: BlobStore) -> FileEntry:
+    with regular(top, claim.path) as file:
+        return blobs.take(file, _sized(claim, size))
+
+
+def check(root: Path, claims: Sequence[Claim], *, beside: Collection[str] = ()) -> Manifest:
+    """What `take` finds out, and raises, without keeping a copy: whoever reads the files later reads what lies there then."""
+    with _claimed(root, claims, beside) as (top, sizes):
+        return Manifest.of(_measure(top, claim, sizes[claim.path]) for claim in claims)
+
+
+@contextmanager
+def _claimed(root: Path, claims: Sequence[Claim], beside: Collection[str]) -> Iterator[tuple[int, dict[str, int]]]:
+    """The open directory and the sizes of what lies there, once names and sizes are as claimed."""
     check_names([*beside, *(claim.path for claim in claims)])
     with directory(root) as top:
         sizes = listing(top, root, expected={*(claim.path for claim in claims), *beside})
@@ -42,14 +60,24 @@ def take(root: Path, claims: Sequence[Claim], blobs: BlobStore, *, beside: Colle
                 raise MissingFile(f"{claim.path} is in the manifest but not in {root}", subject=claim.path)
             if claim.size is not None and sizes[claim.path] != claim.size:
                 raise LengthMismatch(f"{claim.path} has {sizes[claim.path]} bytes, its manifest says {claim.size}", subject=claim.path)
-        with blobs.batch():
-            return Manifest.of(_take(top, claim, sizes[claim.path], blobs) for claim in claims)
+        yield top, sizes
 
 
-def _take(top: int, claim: Claim, size: int, blobs: BlobStore) -> FileEntry:
-    with regular(top, claim.path) as file:
-        # a list without sizes still may not make us read on and on from a file that grows
-        return blobs.take(file, claim if claim.size is not None else Claim(claim.path, size, claim.sha256, claim.sha512))
+def read(root: Path, name: str, limit: int) -> bytes:
+    """The plain file `name` of the directory `root`.
+
+    Raises:
+        MissingFile: it is not there.
+        NotRegularFile: it is a link, a pipe, …
+        BadEnvelope: it is larger than `limit` bytes.
+    """
+    with directory(root) as top, regular(top, name) as file:
+        data = bytearray()
+        while len(data) <= limit and (chunk := file.read(CHUNK)):
+            data += chunk
+    if len(data) > limit:
+        raise BadEnvelope(f"{name} is larger than {limit >> 20} MiB", subject=name)
+    return bytes(data)
 
 
 def measure(root: Path, *, beside: Collection[str] = ()) -> Manifest:
@@ -62,18 +90,26 @@ def measure(root: Path, *, beside: Collection[str] = ()) -> Manifest:
     with directory(root) as top:
         sizes = listing(top, root)
         names = check_names(sorted(set(sizes) - set(beside)))
-        return Manifest.of(_measure(top, name, sizes[name]) for name in names)
+        return Manifest.of(_measure(top, Claim(name), sizes[name]) for name in names)
 
 
-def _measure(top: int, name: str, size: int) -> FileEntry:
-    digest, read, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK))
-    with regular(top, name) as file:
+def _measure(top: int, claim: Claim, size: int) -> FileEntry:
+    sha256, found, buffer = hashlib.sha256(), 0, memoryview(bytearray(CHUNK))
+    sha512 = hashlib.sha512() if claim.sha512 else None
+    with regular(top, claim.path) as file:
         while n := file.readinto(buffer):
-            digest.update(buffer[:n])
-            read += n
-            if read > size:
+            sha256.update(buffer[:n])
+            if sha512 is not None:
+                sha512.update(buffer[:n])
+            found += n
+            if found > size:  # it grows while we read
                 break
-    return Claim(name, size).check(read, digest.hexdigest())
+    return _sized(claim, size).check(found, sha256.hexdigest(), "" if sha512 is None else sha512.hexdigest())
+
+
+def _sized(claim: Claim, size: int) -> Claim:
+    """A list without sizes still may not make us read on and on from a file that grows."""
+    return claim if claim.size is not None else Claim(claim.path, size, claim.sha256, claim.sha512)
 
 
 @contextmanager
