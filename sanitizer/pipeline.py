@@ -13,7 +13,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,12 @@ from sanitizer import detectors, expectations, quarantine, samples, verdicts
 from sanitizer.errors import Held, Refused, SanitizerError, SuiteFailed, TooSuspicious, UsageError
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
-from sanitizer.provenance.trust import TrustRoot
+from sanitizer.provenance.trust import FileTrustState, TrustRoot
 from sanitizer.release import parts
 from sanitizer.release.gate import open_release, verify_release
 from sanitizer.release.publish import publish as publish_release
 from sanitizer.samples import Samples
-from sanitizer.store import Store, deliveries, releases
+from sanitizer.store import Store, deliveries, pins, releases
 from sanitizer.workspace import Workspace, fetch
 
 _log = logging.getLogger(__name__)
@@ -74,23 +74,32 @@ def pull(workspace: Path | str, inbox: Any = None) -> list[str]:
 def verify(workspace: Path | str, ref: str) -> str:
     """Who sent which bytes?  The steps are numbered in `provenance.delivery.verify`; bytes are copied into the blob store while hashed."""
     ws = Workspace.open(workspace)
-    source, _, name = ref.partition("/")
-    delivery = Delivery(ws.inbox / source / name, source)
+    delivery = ws.delivery(ref)
     now = datetime.now(UTC)
     with ws.store() as store, store.lock(ws.policy.dataset):
         seen = ws.fingerprint(delivery)
         digest = delivery.digest() or seen
         with store.transaction(now=now) as tx:
-            known = deliveries.receive(tx, digest, dataset=ws.policy.dataset, source=source, path=ref, fingerprint=seen)
+            known = deliveries.receive(tx, digest, dataset=ws.policy.dataset, source=delivery.source, path=ref, fingerprint=seen)
         if known.state in deliveries.ACCEPTED:
             return known.artefacts["verified"]
-        with _settling(store, digest, seen):
-            trust = TrustRoot.load(ws.trust, now=now)
-            verified = verify_delivery(delivery, trust, ws.blobs, store, now=now, least_level=ws.policy.least_level(source))
+        with _settling(store, digest, seen), store.reading() as view:
+            verified = verify_delivery(
+                delivery,
+                TrustRoot.load(ws.trust, now=now, state=FileTrustState(ws.root / "trust-seen.json")),
+                ws.blobs,
+                store,
+                now=now,
+                least_level=delivery.least_level,
+                max_age=timedelta(days=ws.policy.provenance.max_age_days),
+                pinned=lambda address: pins.pinned(view, ws.policy.dataset, address),
+            )
         made = ws.blobs.put_json(verified.to_json())
         with store.transaction(now=now) as tx:
             facts = {"signers": list(verified.signers), "files": len(verified.manifest.files)}
             artefacts = {"verified": made}
+            if verified.pin is not None:
+                pins.pin(tx, ws.policy.dataset, *verified.pin)
             deliveries.advance(tx, digest, "verified", artefacts=artefacts, level=verified.level, sequence=verified.sequence, facts=facts)
     return made
 
@@ -140,6 +149,12 @@ def judge(workspace: Path | str, checked: str) -> str:
                 deliveries.advance(tx, rows.origin, "screened", artefacts={"verdicts": made})
             why = decided.held_reason or f"{share:.0%} of its samples are suspicious, more than anybody could review"
             raise TooSuspicious(f"the delivery waits for a person: {why}; read its report, then release or refuse it", subject=rows.origin)
+        with store.reading() as view:
+            level = deliveries.get(view, rows.origin).level
+        if level == "L0":
+            with store.transaction() as tx:
+                deliveries.advance(tx, rows.origin, "screened", artefacts={"verdicts": made})
+            raise Held("nothing proves who sent the delivery (level L0): read its report, then release or refuse it", subject=rows.origin)
     return made
 
 
@@ -300,8 +315,7 @@ def _held(ws: Workspace, ref: str, reviewer: str, reason: str) -> deliveries.Del
 def _accepted(workspace: Path | str, ref: str) -> str | None:
     """`decided` or `published` where the delivery went through before: doing it again is a no-op."""
     ws = Workspace.open(workspace)
-    source, _, name = ref.partition("/")
-    digest = Delivery(ws.inbox / source / name, source).digest()
+    digest = ws.delivery(ref).digest()
     with ws.store() as store, store.reading() as view:
         known = None if digest is None else deliveries.find(view, digest)
     return known.state if known is not None and known.state in ("decided", "published") else None

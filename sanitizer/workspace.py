@@ -84,7 +84,14 @@ class Workspace:
     def arrivals(self) -> list[Delivery]:
         """Everything in the inbox, complete or not."""
         folders = sorted(self.inbox.glob("*/*")) if self.inbox.is_dir() else []
-        return [Delivery(f, f.parent.name) for f in folders if f.is_dir() and not f.is_symlink() and not f.name.startswith(".")]
+        return [
+            self.delivery(f"{f.parent.name}/{f.name}") for f in folders if f.is_dir() and not f.is_symlink() and not f.name.startswith(".")
+        ]
+
+    def delivery(self, ref: str) -> Delivery:
+        """The delivery at `source/name` in the inbox, to be proven as far as the policy asks of its source."""
+        source, _, name = ref.partition("/")
+        return Delivery(self.inbox / source / name, source, self.policy.least_level(source))
 
     def fingerprint(self, delivery: Delivery) -> str:
         """Changes when the delivery or the trust root changes: what was refused is judged anew only then."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -37,7 +37,6 @@ __all__ = [
     "Delivery",
     "History",
     "NoHistory",
-    "Pins",
     "VerifiedDelivery",
     "VerifiedManifest",
     "add_signature",
@@ -70,13 +69,6 @@ class NoHistory:
     def knows(self, digest: str) -> bool:  # noqa: ARG002  # the protocol has it
         """False."""
         return False
-
-
-class Pins(Protocol):
-    """What was first seen behind an address; the store has it."""
-
-    def pinned(self, source: str, address: str) -> str | None:
-        """`sha256:…` of the first content seen, if any was."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +150,13 @@ class VerifiedManifest:
 
 @dataclass(frozen=True, kw_only=True)
 class VerifiedDelivery(VerifiedManifest):
-    """Bytes that are what their signers signed, in `blobs`.  `addresses` are to be pinned where nothing was signed."""
+    """Bytes that are what their signers signed, in `blobs`.
+
+    Where nothing was signed, `pin` is the address and the content to be pinned there: what came first is what counts.
+    """
 
     blobs: BlobStore = field(compare=False, repr=False)
-    addresses: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+    pin: tuple[str, str] | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def from_json(cls, found: dict[str, Any], blobs: BlobStore) -> VerifiedDelivery:
@@ -251,7 +246,7 @@ def verify(
     now: datetime,
     least_level: str = "L2",
     max_age: timedelta | None = None,
-    pins: Pins | None = None,
+    pinned: Callable[[str], str | None] = lambda _: None,
 ) -> VerifiedDelivery:
     """Finds out whether a delivery is what its source signed, and copies it into `blobs`; raises unless every step agrees.
 
@@ -265,7 +260,7 @@ def verify(
         now: our clock.
         least_level: what the policy asks of this source.
         max_age: a delivery issued longer ago is expired, whatever it says itself.
-        pins: what was first seen at an address, for deliveries that nobody signed.
+        pinned: what was first seen at an address, for deliveries that nobody signed; the store has it.
 
     Raises:
         Refused: the subclass that names the first step that failed.
@@ -275,14 +270,20 @@ def verify(
     # (7) names mean one file, nothing lies there unlisted, and every byte is as claimed: copied while hashed
     manifest = walk.take(delivery.root, _claims(delivery, proven), blobs, beside=proven.beside)
     # (8) what nobody signed is at least what we saw first
-    addresses = {f"{delivery.root.name}/{f.path}": f"sha256:{f.sha256}" for f in manifest.files} if proof.level in {"L0", "L1"} else {}
-    for address, content in addresses.items():
-        first = None if pins is None else pins.pinned(delivery.source, address)
-        if first not in {None, content}:
-            raise ChangedSincePinned(
-                f"{delivery.source}: {address} was {first} when first seen, now it is {content}: compare the two", subject=address
-            )
-    return VerifiedDelivery(**_facts(proof, digest, proven, manifest), blobs=blobs, addresses=addresses)
+    pin = _pin(delivery, manifest, blobs, pinned) if proof.level in {"L0", "L1"} else None
+    return VerifiedDelivery(**_facts(proof, digest, proven, manifest), blobs=blobs, pin=pin)
+
+
+def _pin(delivery: Delivery, manifest: Manifest, blobs: BlobStore, pinned: Callable[[str], str | None]) -> tuple[str, str]:
+    address, content = f"{delivery.source}/{delivery.root.name}", blobs.put_json(manifest.to_json())
+    first = pinned(address)
+    if first not in {None, content}:
+        before = Manifest.from_json(blobs.read_json(first))
+        changed = min({f.path for f in set(before.files) ^ set(manifest.files)})
+        raise ChangedSincePinned(
+            f"{address} is not what was first seen there, {changed} differs: compare {first} and {content}", subject=address
+        )
+    return address, content
 
 
 def check(

@@ -262,36 +262,17 @@ def append(world, name, text):
 # L0: nothing, pinned
 
 
-class Pins:
-    def __init__(self):
-        self.known = {}
-
-    def pinned(self, source, address):
-        return self.known.get((source, address))
-
-    def keep(self, found):
-        for address, content in found.addresses.items():
-            self.known[found.source, address] = content
-
-
 def test_without_any_proof_the_level_says_so_and_content_is_pinned_on_first_sight(world):
-    pins = Pins()
-    found = judge(world, "L0", pins=pins)
+    pins = {}
+    found = judge(world, "L0", pinned=pins.get)
     assert (found.level, found.kind, found.signers) == ("L0", "nothing", ())
-    pins.keep(found)
-    assert judge(world, "L0", pins=pins) == found
-    world.put("data.csv", b"x,y,label\n6,6,b\n")
-    with pytest.raises(ChangedSincePinned, match=r"first/data\.csv was sha256:"):
-        judge_anyway_pinned(world, pins)
-    blobs = BlobStore(world.root / "blobs")
-    assert blobs.has(f"sha256:{sha256(FILES['data.csv'])}")
-    assert blobs.has(f"sha256:{sha256(b'x,y,label' + bytes([10]) + b'6,6,b' + bytes([10]))}")
-
-
-def judge_anyway_pinned(world, pins):
-    trust = TrustRoot.load(world.trust, now=world.now)
-    delivery = Delivery(world.offered, world.source, "L0")
-    return verify(delivery, trust, BlobStore(world.root / "blobs"), NoHistory(), now=world.now, least_level="L0", pins=pins)
+    pins.update([found.pin])
+    assert judge(world, "L0", pinned=pins.get) == found
+    world.put("data.csv", b"changed")
+    with pytest.raises(ChangedSincePinned, match=r"north/first is not what was first seen there, data\.csv differs"):
+        judge(world, "L0", pinned=pins.get)
+    assert found.blobs.read(f"sha256:{sha256(FILES['data.csv'])}") == FILES["data.csv"]
+    assert found.blobs.read(f"sha256:{sha256(b'changed')}") == b"changed"
 
 
 def test_without_proof_names_and_kinds_of_files_are_still_checked(world):
