@@ -46,7 +46,7 @@ def content_ids(table: pa.Table, schema: Schema) -> NDArray[np.void]:
 
     `table` has at least the columns of `schema`, in canonical types.
     """
-    return _digests([table[c.name] for c in schema.features], schema.features, "content")
+    return digests([table[c.name] for c in schema.features], schema.features, "content")
 
 
 def row_digests(table: pa.Table, schema: Schema, contents: NDArray[np.void] | None = None) -> NDArray[np.void]:
@@ -54,7 +54,7 @@ def row_digests(table: pa.Table, schema: Schema, contents: NDArray[np.void] | No
     contents = content_ids(table, schema) if contents is None else contents
     roles = [c for c in schema.columns if c.name in (schema.label, schema.source)]
     arrays = [pa.chunked_array([_slices(contents.view(np.uint8), 32)]), *(table[c.name] for c in roles)]
-    return _digests(arrays, [Column("content id", "digest"), *roles], "row")
+    return digests(arrays, [Column("content id", "digest"), *roles], "row")
 
 
 def sample_ids(digests: NDArray[np.void]) -> list[str]:
@@ -73,6 +73,17 @@ def sample_ids(digests: NDArray[np.void]) -> list[str]:
     return out
 
 
+def column_codes(values: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Small numbers, shape (n,), equal where the digests of the values would be: null, NaN and -0.0 have one of their own."""
+    array = pa.concat_arrays([*values.chunks, pa.array([], values.type)])
+    if _has_payload(array.type):
+        held = _payload(array)
+        held = held if array.null_count == 0 else pc.if_else(array.is_valid(), held, pa.scalar(None, _BINARY))
+    else:
+        held = pa.array(_words(array), mask=array.is_null().to_numpy(zero_copy_only=False))
+    return held.dictionary_encode(null_encoding="encode").indices.to_numpy().astype(np.int64)  # type: ignore[no-any-return]
+
+
 def encode(arrays: Sequence[pa.ChunkedArray], columns: Sequence[Column], purpose: str) -> Iterator[pa.LargeBinaryArray]:
     """The canonical encoding of the rows of `arrays` (one per column, in canonical types), in batches."""
     domain = hashlib.sha256(rfc8785.dumps(["sanitizer/row/1", purpose, [[c.name, c.type] for c in columns]])).digest()
@@ -80,11 +91,12 @@ def encode(arrays: Sequence[pa.ChunkedArray], columns: Sequence[Column], purpose
         yield _encoded(batch, domain)
 
 
-def _digests(arrays: Sequence[pa.ChunkedArray], columns: Sequence[Column], purpose: str) -> NDArray[np.void]:
+def digests(arrays: Sequence[pa.ChunkedArray], columns: Sequence[Column], purpose: str) -> NDArray[np.void]:
+    """SHA-256 of the canonical encoding of each row of `arrays`, shape (n,), dtype `V32`."""
     out = []
     for rows in encode(arrays, columns, purpose):
         offsets = np.frombuffer(rows.buffers()[1], np.int64)[rows.offset :][: len(rows) + 1].tolist()
-        data = memoryview(rows.buffers()[2])
+        data = rows.buffers()[2].to_pybytes()  # slices of bytes are cheaper than of a view
         out.append(b"".join([hashlib.sha256(data[a:b]).digest() for a, b in pairwise(offsets)]))
     return np.frombuffer(b"".join(out), DIGEST)
 
