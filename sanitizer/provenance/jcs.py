@@ -35,8 +35,8 @@ def loads(data: bytes, *, what: str, error: type[Refused] = BadEnvelope) -> Any:
     sanitizer.errors.BadEnvelope: row 7 is not strict JSON: the key 'label' stands there twice
     """
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as problem:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_number)
+    except (ValueError, OverflowError, RecursionError) as problem:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         reason = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
         raise error(f"{what} is not strict JSON: {reason}", subject=what) from problem
 
@@ -48,6 +48,12 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"the key {twice!r} stands there twice")
     return found
+
+
+def _number(digits: str) -> int | float:
+    # RFC 8785 knows doubles only and writes 1e17 as an integer; read back as one, it could not be written again
+    found = int(digits)
+    return found if abs(found) < 2**53 else float(found)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -357,6 +357,10 @@ class _Edit:
         Then everything below is signed by the old and the new owners, and so is good under either root.
         """
         chain, directory = self.chain, self.chain.directory
+        if not self.new and self.old_root is None and now >= self.root.expires:
+            raise UsageError(
+                f"the root expired on {self.root.expires:%Y-%m-%d}: renew it with `sanitizer trust rotate owners`", subject="root"
+            )
         lifetimes = {**LIFETIMES, **self.ours.get("lifetimes", {})}
         delegators = [self.root] if self.old_root is None else [self.root, self.old_root]
         for md in (chain.targets, chain.snapshot, chain.timestamp):

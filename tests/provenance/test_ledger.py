@@ -158,6 +158,12 @@ def test_a_rewritten_ledger_is_noticed_and_the_first_bad_entry_is_named(rewrite,
     assert broken.value.subject == first_bad
 
 
+@given(st.dictionaries(st.text(max_size=4), st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53) + 1, 2**53 - 1)))
+def test_any_facts_that_can_be_written_are_read_back_as_the_same_entry(facts):
+    raw = Entry(0, "2026-03-01T12:00:00Z", "x", "y", facts, "test").to_bytes()
+    assert Entry.from_bytes(raw).to_bytes() == raw
+
+
 def test_without_a_checkpoint_over_it_a_rewritten_end_is_not_noticed():
     assert audit(written(10, {9: "forged"}), note(written(9))).size == 10  # what checkpoints cannot promise
 
