@@ -6,11 +6,11 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
 
 import click
@@ -304,21 +304,32 @@ def _outcome_line(outcome: Any) -> str:
 @click.argument("directory", type=_FOLDER)
 @click.option("--trust", type=_PATH, required=True, help="trust root that says who may sign for whom")
 @click.option("--source", help="who is said to have delivered it; default: whom its manifest names")
+@click.option("--level", type=click.Choice(["L0", "L1", "L2", "L3"]), default="L2", show_default=True, help="least level to be proven")
+@click.option("--state", type=_PATH, help="the workspace's state.db; without it a replay or an older trust root goes unnoticed")
 @_format
-def verify(directory: Path, trust: Path, source: str | None, form: str) -> None:
-    """Provenance only: is the delivery in DIRECTORY what its signers signed?  Keeps nothing and cannot notice a replay."""
+def verify(directory: Path, trust: Path, source: str | None, level: str, state: Path | None, form: str) -> None:
+    """Provenance only: is the delivery in DIRECTORY what its signers signed?  Keeps nothing."""
     from sanitizer.provenance import delivery
-    from sanitizer.provenance.blobs import BlobStore
-    from sanitizer.provenance.trust import TrustRoot
+    from sanitizer.provenance.trust import FileTrustState, TrustRoot
 
     now = datetime.now(UTC)
-    offered = delivery.Delivery.at(directory) if source is None else delivery.Delivery(directory, source)
-    with TemporaryDirectory(prefix="sanitizer-verify-") as scratch:
-        root = TrustRoot.load(trust, now=now)
-        found = delivery.verify(offered, root, BlobStore(Path(scratch)), delivery.NoHistory(), now=now)
-    files, signers = len(found.manifest.files), ", ".join(found.signers)
-    text = f"{directory}: {files} files of {found.source}, sequence {found.sequence}, level {found.level}, signed by {signers}"
+    offered = delivery.Delivery(directory, source, level) if source is not None else delivery.Delivery.at(directory, least_level=level)
+    root = TrustRoot.load(trust, now=now, state=None if state is None else FileTrustState(state.parent / "trust-seen.json"))
+    with ExitStack() as opened:
+        history = delivery.NoHistory() if state is None else opened.enter_context(_state(state))
+        found = delivery.check(offered, root, history, now=now, least_level=level)
+    files, signers = len(found.manifest.files), ", ".join(found.signers) or "nobody"
+    number = "" if found.sequence is None else f", sequence {found.sequence}"
+    text = f"{directory}: {files} files of {found.source}{number}, level {found.level}, signed by {signers}"
     _say(form, text, found.to_json())
+
+
+def _state(path: Path) -> Any:
+    from sanitizer.store import Store
+
+    if not path.is_file():
+        raise UsageError(f"there is no state at {path}", subject=str(path))
+    return Store.open(f"sqlite:///{path.absolute()}", path.parent)
 
 
 @cli.command()

@@ -23,7 +23,7 @@ from typing import Any
 
 from sanitizer.provenance import trust_edit
 from sanitizer.provenance.delivery import MANIFEST, add_signature
-from tests.vectors.world import NOW, World, key
+from tests.vectors.world import World, key
 
 
 @dataclass(frozen=True)
@@ -179,28 +179,29 @@ def newest_root_withheld(world: World) -> None:
 
 @attack(6, "expired")
 def manifest_expired(world: World) -> None:
-    world.deliver(issued=NOW - timedelta(days=9), expires=NOW - timedelta(days=1))
+    world.deliver(issued=world.now - timedelta(days=9), expires=world.now - timedelta(days=1))
 
 
 @attack(6, "expired")
 def manifest_expires_this_second(world: World) -> None:
-    world.deliver(expires=NOW)
+    world.deliver(expires=world.now)
 
 
 @attack(6, "expired")
 def manifest_from_the_future(world: World) -> None:
-    world.deliver(issued=NOW + timedelta(days=1))
+    world.deliver(issued=world.now + timedelta(days=1))
 
 
 @attack(6, "expired")
 def role_of_the_source_expired(world: World) -> None:
-    trust_edit.rotate(world.trust, "north", signers=[key("owner")], now=NOW - timedelta(days=2), expires=NOW - timedelta(days=1))
+    ends = world.now - timedelta(days=1)
+    trust_edit.rotate(world.trust, "north", signers=[key("owner")], now=ends - timedelta(days=1), expires=ends)
 
 
 @attack(6, "expired")
 def frozen_trust_root(world: World) -> None:
-    world.now = NOW + timedelta(days=70)  # the timestamp is good for 90 days, 30 of which had passed
-    world.deliver(issued=world.now - timedelta(days=1), expires=world.now + timedelta(days=30))
+    # nobody renewed it for 100 days; the timestamp is good for 90
+    trust_edit.rotate(world.trust, "owners", signers=[key("owner")], now=world.now - timedelta(days=100))
 
 
 # 7: signers
@@ -267,7 +268,7 @@ def key_revoked(world: World) -> None:
 @attack(8, "revoked_key")
 def key_revoked_and_signature_backdated(world: World) -> None:
     _revoke(world, "key", key("north").public_key.keyid)
-    world.deliver(issued=NOW - timedelta(days=300))
+    world.deliver(issued=world.now - timedelta(days=300))
 
 
 @attack(8, "revoked_key")
@@ -301,11 +302,11 @@ def delivery_revoked(world: World) -> None:
 
 
 def _revoke(world: World, kind: str, name: str) -> None:
-    trust_edit.revoke(world.trust, kind, name, reason="laptop stolen", signers=[key("owner")], now=NOW - timedelta(hours=1))
+    trust_edit.revoke(world.trust, kind, name, reason="laptop stolen", signers=[key("owner")], now=world.now - timedelta(hours=1))
 
 
 def _rotate(world: World, **change: Any) -> None:
-    trust_edit.rotate(world.trust, "north", signers=[key("owner")], now=NOW - timedelta(hours=1), **change)
+    trust_edit.rotate(world.trust, "north", signers=[key("owner")], now=world.now - timedelta(hours=1), **change)
 
 
 # 9: threshold
@@ -352,7 +353,7 @@ def twice(world: World, source: str, name: str) -> None:
         good = key(name).public_key
         alias = type(good).from_dict("ab" * 32, good.to_dict())
         edit.targets.add_key(alias, source)
-        edit.commit([key("owner")], NOW - timedelta(hours=1))
+        edit.commit([key("owner")], world.now - timedelta(hours=1))
 
 
 # 10: parts of different things
@@ -378,7 +379,7 @@ def trust_root_mixed_from_two_states(world: World) -> None:
 
 @attack(10, "untrusted_signer")
 def trust_root_of_a_stranger(world: World) -> None:
-    other = World.make(world.root / "other")
+    other = World.make(world.root / "other", world.now)
     forged = trust_edit.authentic(other.trust)
     for metadata in (forged.timestamp, forged.snapshot, forged.targets):
         metadata.signatures.clear()
@@ -695,7 +696,7 @@ HONEST["names_in_many_scripts"] = _with_file("данные/标签 é.csv", b"x\n
 HONEST["dotfile_that_is_listed"] = _with_file(".config/labels.csv", b"x\n")
 HONEST["empty_file"] = _with_file("empty.csv", b"")
 HONEST["file_of_zeros"] = _with_file("zeros.bin", bytes(1 << 21))
-HONEST["clock_of_the_supplier_a_little_ahead"] = lambda world: world.deliver(issued=NOW + timedelta(minutes=2))
+HONEST["clock_of_the_supplier_a_little_ahead"] = lambda world: world.deliver(issued=world.now + timedelta(minutes=2))
 
 
 @honest

@@ -24,6 +24,7 @@ from sanitizer.provenance.delivery import MANIFEST, deliver
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 OWNERS = ("owner",)
+POLICY = b'dataset = "demo"\n[samples]\nlabel = "label"\n'
 FILES = {
     "data.csv": b"x,y,label\n1,2,a\n2,1,b\n3,3,a\n",
     "more/part-0.csv": b"x,y,label\n5,2,b\n",
@@ -40,11 +41,11 @@ def key(name: str) -> CryptoSigner:
 
 
 @functools.cache
-def _template() -> Path:
+def _template(now: datetime) -> Path:
     """Built once per process: signing and flushing take longer than copying."""
     root = Path(tempfile.mkdtemp(prefix="vectors-"))
     atexit.register(shutil.rmtree, root)
-    World._build(root)
+    World._build(root, now)
     return root
 
 
@@ -77,22 +78,23 @@ class World:
         return self.offered / MANIFEST
 
     @classmethod
-    def make(cls, root: Path) -> World:
+    def make(cls, root: Path, now: datetime = NOW) -> World:
         """The world before any attack: one honest delivery of `north`, which verifies."""
-        shutil.copytree(_template(), root, dirs_exist_ok=True)
-        return cls(root)
+        shutil.copytree(_template(now), root, dirs_exist_ok=True)
+        return cls(root, now=now)
 
     @classmethod
-    def _build(cls, root: Path) -> World:
-        world = cls(root)
+    def _build(cls, root: Path, now: datetime) -> World:
+        world = cls(root, now=now)
         trust_edit.init(
             world.trust,
             owners=[key(name) for name in OWNERS],
             release=key("release").public_key,
             ledger=key("ledger").public_key,
-            policy=b'dataset = "demo"\n',
-            now=NOW - timedelta(days=30),
+            policy=POLICY,
+            now=now - timedelta(days=30),
         )
+        (root / "sanitizer.toml").write_bytes(POLICY)
         world.add_source("north", "north")
         world.add_source("south", "south")
         world.add_source("pair", "pair-a", "pair-b", "pair-c", threshold=2)
@@ -105,7 +107,7 @@ class World:
             name,
             [key(k).public_key for k in keys],
             signers=[key(k) for k in OWNERS],
-            now=NOW - timedelta(days=30),
+            now=self.now - timedelta(days=30),
             **options,
         )
 
@@ -121,7 +123,8 @@ class World:
         self.source, self.name = source or self.source, name or self.name
         for path, data in FILES.items():
             self.put(path, data)
-        values: dict[str, Any] = {"sequence": 1, "issued": NOW - timedelta(days=1), "expires": NOW + timedelta(days=30), **options}
+        day = timedelta(days=1)
+        values: dict[str, Any] = {"sequence": 1, "issued": self.now - day, "expires": self.now + 30 * day, **options}
         signers = [key(k) for k in keys or (self.source,)]
         deliver(self.offered, source=self.source, signers=signers, **values)
 
