@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sanitizer import detectors, expectations, quarantine, samples, verdicts
-from sanitizer.errors import Held, Refused, SanitizerError, SuiteFailed, TooSuspicious, UsageError
+from sanitizer.errors import DigestMismatch, Held, Refused, SanitizerError, SuiteFailed, TooSuspicious, UsageError
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
 from sanitizer.provenance.trust import FileTrustState, TrustRoot
@@ -94,6 +94,8 @@ def verify(workspace: Path | str, ref: str) -> str:
                 max_age=timedelta(days=ws.policy.provenance.max_age_days),
                 pinned=lambda address: pins.pinned(view, ws.policy.dataset, address),
             )
+            if verified.digest != digest:
+                raise DigestMismatch(f"the manifest of {ref} changed while it was judged: offer it again", subject=ref)
         made = ws.blobs.put_json(verified.to_json())
         with store.transaction(now=now) as tx:
             facts = {"signers": list(verified.signers), "files": len(verified.manifest.files)}

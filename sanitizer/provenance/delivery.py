@@ -15,9 +15,9 @@ from sanitizer.errors import (
     BadEnvelope,
     ChangedSincePinned,
     Expired,
-    Refused,
     Replayed,
     RevokedKey,
+    SanitizerError,
     StorageFailed,
     UntrustedSigner,
     UsageError,
@@ -25,7 +25,7 @@ from sanitizer.errors import (
 from sanitizer.provenance import envelope as dsse
 from sanitizer.provenance import proofs, statement, walk
 from sanitizer.provenance.blobs import BlobStore
-from sanitizer.provenance.manifest import Claim, Manifest
+from sanitizer.provenance.manifest import Manifest
 from sanitizer.provenance.proofs import LEVELS, MANIFEST, Proven, SignedStatement
 from sanitizer.provenance.statement import time_of, time_text
 from sanitizer.provenance.trust import TrustRoot
@@ -92,7 +92,7 @@ class Delivery:
         """Whether its proof is there, which is written last; without it the delivery is still being uploaded."""
         try:
             proofs.governing(self.root, self.source, least_level=self.least_level)
-        except Refused:
+        except SanitizerError:
             return False
         return True
 
@@ -100,14 +100,14 @@ class Delivery:
         """`sha256:…`, its name from now on: that of the signed statement, or of the list that describes it.  None while there is none."""
         try:
             return proofs.governing(self.root, self.source, least_level=self.least_level).digest()
-        except Refused:
+        except SanitizerError:  # an unreadable one is found out when it is verified; it stops no other
             return None
 
     def claimed_sequence(self) -> int | None:
         """The number that it claims, unverified: good enough to choose which goes first."""
         try:
             return proofs.governing(self.root, self.source, least_level=self.least_level).sequence()
-        except Refused:
+        except SanitizerError:
             return None
 
 
@@ -232,7 +232,7 @@ def add_signature(directory: Path, signers: Sequence[Signer]) -> Path:
         Unsigned: there is no manifest yet.
         DigestMismatch, LengthMismatch, UnlistedFile, MissingFile: the files are not what was signed first.
     """
-    signed = SignedStatement(directory, "").envelope()
+    signed = SignedStatement(directory, "").envelope
     walk.check(directory, statement.parse_delivery(signed.payload).files, beside={MANIFEST})
     return _write(directory, signed.signed_by(signers).to_bytes())
 
@@ -266,12 +266,12 @@ def verify(
         Refused: the subclass that names the first step that failed.
         ChangedSincePinned: an unsigned file is not what was first seen there; both versions are in `blobs`.
     """
-    proof, digest, proven = _prove(delivery, trust, history, now=now, least_level=least_level, max_age=max_age)
+    proof, proven = _prove(delivery, trust, history, now=now, least_level=least_level, max_age=max_age)
     # (7) names mean one file, nothing lies there unlisted, and every byte is as claimed: copied while hashed
-    manifest = walk.take(delivery.root, _claims(delivery, proven), blobs, beside=proven.beside)
+    manifest = walk.take(delivery.root, proven.files, blobs, beside=proven.beside)
     # (8) what nobody signed is at least what we saw first
     pin = _pin(delivery, manifest, blobs, pinned) if proof.level in {"L0", "L1"} else None
-    return VerifiedDelivery(**_facts(proof, digest, proven, manifest), blobs=blobs, pin=pin)
+    return VerifiedDelivery(**_facts(proof, proven, manifest), blobs=blobs, pin=pin)
 
 
 def _pin(delivery: Delivery, manifest: Manifest, blobs: BlobStore, pinned: Callable[[str], str | None]) -> tuple[str, str]:
@@ -290,29 +290,28 @@ def check(
     delivery: Delivery, trust: TrustRoot, history: History, *, now: datetime, least_level: str = "L2", max_age: timedelta | None = None
 ) -> VerifiedManifest:
     """What `verify` finds out, without keeping the bytes: for a look at a delivery, never for reading it afterwards."""
-    proof, digest, proven = _prove(delivery, trust, history, now=now, least_level=least_level, max_age=max_age)
-    manifest = walk.check(delivery.root, _claims(delivery, proven), beside=proven.beside)
-    return VerifiedManifest(**_facts(proof, digest, proven, manifest))
+    proof, proven = _prove(delivery, trust, history, now=now, least_level=least_level, max_age=max_age)
+    manifest = walk.check(delivery.root, proven.files, beside=proven.beside)
+    return VerifiedManifest(**_facts(proof, proven, manifest))
 
 
 def _prove(
     delivery: Delivery, trust: TrustRoot, history: History, *, now: datetime, least_level: str, max_age: timedelta | None
-) -> tuple[proofs.Proof, str, Proven]:
+) -> tuple[proofs.Proof, Proven]:
     """The steps that concern the manifest; files are not opened yet."""
     source, name = delivery.source, f"the delivery {delivery.root.name}"
     # (1) it brings a proof of at least the level that the policy asks of this source
     proof = proofs.governing(delivery.root, source, least_level=least_level)
-    digest = proof.digest()
-    # (2) neither the source nor this very delivery was revoked
-    for kind, revoked in (("source", source), ("delivery", digest)):
-        if (revocation := trust.revocation(kind, revoked)) is not None:
-            raise RevokedKey(f"the {kind} {revoked} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=revoked)
-    # (3) enough different keys of this source signed it, none of them revoked
+    # (2) enough different keys of this source signed it, none of them revoked
     proven = proof.prove(trust)
     # from here on the manifest is what the source says; whether we may act on it is still to be asked
-    # (4) it is for this source: a key that may sign for two must not let one speak for the other
+    # (3) it is for this source: a key that may sign for two must not let one speak for the other
     if proven.source != source:
         raise UntrustedSigner(f"{name} is signed for the source {proven.source}, but was offered as {source}", subject=proven.source)
+    # (4) neither the source nor this very delivery was revoked
+    for kind, revoked in (("source", source), ("delivery", proven.digest)):
+        if (revocation := trust.revocation(kind, revoked)) is not None:
+            raise RevokedKey(f"the {kind} {revoked} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=revoked)
     # (5) source and statement are in date by our clock: what a manifest says of its own time proves nothing
     role = trust.sources.get(source)
     if role is not None and now >= role.expires:
@@ -325,19 +324,12 @@ def _prove(
         raise Expired(f"{name} was issued on {time_text(proven.issued)}, longer ago than the policy's {max_age.days} days", subject=name)
     # (6) it is newer than what we accepted before: a replayed delivery carries valid signatures
     last = history.last_sequence(source)
-    if proven.sequence is not None and last is not None and proven.sequence <= last and not history.knows(digest):
+    if proven.sequence is not None and last is not None and proven.sequence <= last and not history.knows(proven.digest):
         raise Replayed(f"{source}: sequence {proven.sequence} is not above {last}, the last one accepted", subject=name)
-    return proof, digest, proven
+    return proof, proven
 
 
-def _claims(delivery: Delivery, proven: Proven) -> Sequence[Claim]:
-    if proven.files is not None:
-        return proven.files
-    # nobody says what should be there: what is there is what came, and it may not change while it is copied
-    return [Claim(f.path, f.size, f.sha256) for f in walk.measure(delivery.root).files]
-
-
-def _facts(proof: proofs.Proof, digest: str, proven: Proven, manifest: Manifest) -> dict[str, Any]:
+def _facts(proof: proofs.Proof, proven: Proven, manifest: Manifest) -> dict[str, Any]:
     return {
         "source": proven.source,
         "sequence": proven.sequence,
@@ -347,7 +339,7 @@ def _facts(proof: proofs.Proof, digest: str, proven: Proven, manifest: Manifest)
         "kind": proof.kind,
         "signers": proven.signers,
         "manifest": manifest,
-        "digest": digest,
+        "digest": proven.digest,
         "schema_id": proven.schema_id,
         "rows_root": proven.rows_root,
     }

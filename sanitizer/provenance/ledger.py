@@ -63,7 +63,7 @@ class Entry:
         try:
             entry = cls(**found)
             canonical = entry.to_bytes()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise LedgerBroken(f"this is no ledger entry: {error}") from error
         match entry:
             case Entry(int(), str(), str(), str(), dict(), str(), str()) if canonical == raw and entry.index is not True:

@@ -17,15 +17,18 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 from urllib.parse import urlsplit
 
+from tuf.api.metadata import Metadata, Snapshot, Targets, Timestamp
+
 from sanitizer.errors import BadEnvelope, BadName, MissingFile, Unsigned, UntrustedSigner, WeakDigest
 from sanitizer.provenance import envelope as dsse
 from sanitizer.provenance import jcs, oms, statement, walk
-from sanitizer.provenance.manifest import Claim
-from sanitizer.provenance.trust import TrustRoot, authentic
+from sanitizer.provenance.manifest import Claim, Manifest
+from sanitizer.provenance.trust import TrustRoot, authentic, unverified
 
 MANIFEST = "delivery.dsse.json"
 BUNDLE = "model.sig"  # what the public `model_signing sign` writes by default
@@ -38,11 +41,12 @@ _LARGEST_LIST = 64 << 20  # bytes; some 500,000 files
 class Proven:
     """What a delivery says of itself, once its signatures hold: its files are still to be compared.
 
-    `files` is None where nothing is said of them; `beside` are the files that are the proof itself.
+    `digest` names it, `beside` are the files that are the proof itself.
     """
 
+    digest: str
     source: str
-    files: tuple[Claim, ...] | None
+    files: tuple[Claim, ...]
     beside: frozenset[str]
     signers: tuple[str, ...] = ()
     sequence: int | None = None
@@ -53,7 +57,7 @@ class Proven:
 
 
 class Proof(Protocol):
-    """One way to prove a delivery."""
+    """One way to prove a delivery.  What it reads it reads once: the file may be another one the next time."""
 
     level: ClassVar[str]
     kind: ClassVar[str]
@@ -65,7 +69,7 @@ class Proof(Protocol):
         """Whether the delivery brings this proof; looks at names only."""
 
     def digest(self) -> str:
-        """`sha256:…`, the delivery's name from now on: the same for the same delivery, whoever asks and whenever.  Unverified."""
+        """`sha256:…`, the delivery's name: the same for the same delivery, whoever asks and whenever.  Unverified."""
 
     def sequence(self) -> int | None:
         """The number that it claims.  Unverified."""
@@ -92,6 +96,7 @@ class SignedStatement:
     def _name(self) -> str:
         return f"the manifest of {self.root.name}"
 
+    @cached_property
     def envelope(self) -> dsse.Envelope:
         """The manifest, parsed and not verified."""
         try:
@@ -102,18 +107,19 @@ class SignedStatement:
 
     def digest(self) -> str:
         """Of the signed payload: who signs it, and how often, does not change it."""
-        return f"sha256:{hashlib.sha256(self.envelope().payload).hexdigest()}"
+        return f"sha256:{hashlib.sha256(self.envelope.payload).hexdigest()}"
 
     def sequence(self) -> int | None:
         """The number that the statement claims."""
-        return statement.parse_delivery(self.envelope().payload).sequence
+        return statement.parse_delivery(self.envelope.payload).sequence
 
     def prove(self, trust: TrustRoot) -> Proven:
         """Signed by enough keys of the source, and a statement of ours."""
-        signed, role = self.envelope(), trust.role(self.source)
+        signed, role = self.envelope, trust.role(self.source)
         signers = signed.verify(role.keys, role.threshold, what=self._name, revoked=trust.revoked_keys())
         said = statement.parse_delivery(signed.payload, what=self._name)
         return Proven(
+            self.digest(),
             said.source,
             said.files,
             frozenset({MANIFEST}),
@@ -145,29 +151,30 @@ class Repository:
         """Whether there is a timestamp, which a TUF repository writes last."""
         return os.path.lexists(self.root / "metadata/timestamp.json")
 
-    def _targets(self) -> tuple[bytes, Any]:
-        """Bytes and content of the targets that timestamp and snapshot lead to, not verified."""
+    @cached_property
+    def _claimed(self) -> Targets:
+        """The targets that timestamp and snapshot lead to, not verified."""
         what, name = f"the repository of {self.root.name}", "timestamp.json"
-        for part in ("snapshot.json", "targets.json"):
-            found = jcs.loads(walk.read(self.root, f"metadata/{name}", _LARGEST_LIST), what=f"{what}: {name}")
-            try:
-                version = int(found["signed"]["meta"][part]["version"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise BadEnvelope(f"{what}: {name} names no {part}", subject=name) from error
-            name = f"{version}.{part}" if os.path.lexists(self.root / f"metadata/{version}.{part}") else part
-        data = walk.read(self.root, f"metadata/{name}", _LARGEST_LIST)
-        return data, jcs.loads(data, what=f"{what}: {name}")
+        for kind in (Timestamp, Snapshot):
+            found = unverified(walk.read(self.root, f"metadata/{name}", _LARGEST_LIST), kind, what).signed
+            below, meta = ("snapshot", found.snapshot_meta) if kind is Timestamp else ("targets", found.meta.get("targets.json"))
+            if meta is None:
+                raise BadEnvelope(f"{what}: {name} names no {below}", subject=name)
+            prefixed = f"{meta.version}.{below}.json"
+            name = prefixed if os.path.lexists(self.root / f"metadata/{prefixed}") else f"{below}.json"
+        claimed: Targets = unverified(walk.read(self.root, f"metadata/{name}", _LARGEST_LIST), Targets, what).signed
+        return claimed
 
     def digest(self) -> str:
-        """Of the signed targets: a new timestamp over the same files is the same delivery."""
-        return _named(self.kind, self.source, {"targets.json": self._targets()[0]})
+        """Of the targets: a new timestamp over the same files is the same delivery."""
+        return self._name(self._claimed)
+
+    def _name(self, targets: Targets) -> str:
+        return _named(self.kind, self.source, {"targets": Metadata(targets).signed_bytes})
 
     def sequence(self) -> int | None:
         """The version of the targets."""
-        try:
-            return int(self._targets()[1]["signed"]["version"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadEnvelope(f"the repository of {self.root.name} has targets without a version") from error
+        return self._claimed.version
 
     def prove(self, trust: TrustRoot) -> Proven:
         """Signed along the chain from the root that we know for this source."""
@@ -180,6 +187,7 @@ class Repository:
             self.root / "metadata", pinned=role.tuf_root, revoked=trust.revoked_keys(), what=f"the repository of {self.root.name}"
         )
         return Proven(
+            self._name(found.targets.signed),
             self.source,
             tuple(self._claims(found.targets.signed.targets.values())),
             frozenset(self._metadata()),
@@ -221,7 +229,11 @@ class Bundle:
 
     def digest(self) -> str:
         """Of the bundle."""
-        return _named(self.kind, self.source, {BUNDLE: walk.read(self.root, BUNDLE, _LARGEST_LIST)})
+        return _named(self.kind, self.source, {BUNDLE: self._data})
+
+    @cached_property
+    def _data(self) -> bytes:
+        return walk.read(self.root, BUNDLE, _LARGEST_LIST)
 
     def sequence(self) -> int | None:
         """None."""
@@ -230,10 +242,9 @@ class Bundle:
     def prove(self, trust: TrustRoot) -> Proven:
         """Signed by a key of the source, over every file: a bundle that ignores paths is refused."""
         role, what = trust.role(self.source), f"the delivery {self.root.name}"
-        data = walk.read(self.root, BUNDLE, _LARGEST_LIST)
-        signed = oms.verify(data, role.keys, revoked=trust.revoked_keys(), threshold=role.threshold, what=what)
+        signed = oms.verify(self._data, role.keys, revoked=trust.revoked_keys(), threshold=role.threshold, what=what)
         files = tuple(Claim(path, None, sha256) for path, sha256 in signed.files.items())
-        return Proven(self.source, files, frozenset({BUNDLE}), (signed.keyid,))
+        return Proven(self.digest(), self.source, files, frozenset({BUNDLE}), (signed.keyid,))
 
 
 @dataclass(frozen=True)
@@ -250,6 +261,7 @@ class Bag:
         """Whether it is declared a bag."""
         return os.path.lexists(self.root / "bagit.txt")
 
+    @cached_property
     def _lists(self) -> dict[str, bytes]:
         """All its manifests by name."""
         with walk.directory(self.root) as top:
@@ -258,7 +270,7 @@ class Bag:
 
     def digest(self) -> str:
         """Of its manifests."""
-        return _named(self.kind, self.source, self._lists())
+        return _named(self.kind, self.source, self._lists)
 
     def sequence(self) -> int | None:
         """None."""
@@ -274,7 +286,7 @@ class Bag:
             raise BadEnvelope(f"{what}: fetch.txt names files that lie elsewhere: deliver them in the bag", subject="fetch.txt")
         payload: list[dict[str, Claim]] = []
         tags: list[dict[str, Claim]] = []
-        for name, data in self._lists().items():
+        for name, data in self._lists.items():
             algorithm = name.rpartition("-")[2].removesuffix(".txt")
             if algorithm not in {"sha256", "sha512"}:
                 raise WeakDigest(f"{what}: {name} relies on {algorithm}; keep manifest-sha256.txt or -sha512.txt only", subject=name)
@@ -287,9 +299,9 @@ class Bag:
         tagged = _merged(tags, what) if tags else {}
         if stray := [path for path in tagged if path.startswith("data/")]:
             raise BadName(f"{what} lists {stray[0]!r} among the tag files", subject=stray[0])
-        own = {"bagit.txt", "bag-info.txt", *self._lists()} - set(tagged)
+        own = {"bagit.txt", "bag-info.txt", *self._lists} - set(tagged)
         beside = frozenset(name for name in own if os.path.lexists(self.root / name))
-        return Proven(self.source, (*listed.values(), *tagged.values()), beside)
+        return Proven(self.digest(), self.source, (*listed.values(), *tagged.values()), beside)
 
 
 @dataclass(frozen=True)
@@ -310,7 +322,8 @@ class Sums:
     def _list(self) -> str | None:
         return next((name for name in self.names if os.path.lexists(self.root / name)), None)
 
-    def _read(self) -> tuple[str, bytes]:
+    @cached_property
+    def _found(self) -> tuple[str, bytes]:
         name = self._list()
         if name is None:
             raise Unsigned(f"{self.root} has no list of digests", subject=str(self.root))
@@ -318,7 +331,7 @@ class Sums:
 
     def digest(self) -> str:
         """Of the list."""
-        return _named(self.kind, self.source, dict([self._read()]))
+        return _named(self.kind, self.source, dict([self._found]))
 
     def sequence(self) -> int | None:
         """None."""
@@ -326,9 +339,9 @@ class Sums:
 
     def prove(self, trust: TrustRoot) -> Proven:  # noqa: ARG002  # nothing is signed
         """Every line is a digest and a name."""
-        name, data = self._read()
+        name, data = self._found
         listed = dict(_sum_lines(data, f"{self.root.name}: {name}"))
-        return Proven(self.source, tuple(listed.values()), frozenset({name}))
+        return Proven(self.digest(), self.source, tuple(listed.values()), frozenset({name}))
 
 
 @dataclass(frozen=True)
@@ -347,7 +360,11 @@ class Croissant:
 
     def digest(self) -> str:
         """Of the description."""
-        return _named(self.kind, self.source, {"croissant.json": walk.read(self.root, "croissant.json", _LARGEST_LIST)})
+        return _named(self.kind, self.source, {"croissant.json": self._data})
+
+    @cached_property
+    def _data(self) -> bytes:
+        return walk.read(self.root, "croissant.json", _LARGEST_LIST)
 
     def sequence(self) -> int | None:
         """None."""
@@ -356,7 +373,7 @@ class Croissant:
     def prove(self, trust: TrustRoot) -> Proven:  # noqa: ARG002  # nothing is signed
         """Every file object lies in the delivery and has a sha256."""
         what = f"{self.root.name}: croissant.json"
-        found = jcs.loads(walk.read(self.root, "croissant.json", _LARGEST_LIST), what=what)
+        found = jcs.loads(self._data, what=what)
         listed = found.get("distribution") if isinstance(found, dict) else None
         if not isinstance(listed, list):
             raise BadEnvelope(f"{what} has no distribution", subject=what)
@@ -370,7 +387,7 @@ class Croissant:
             claim = _file_object(item, what)
             if files.setdefault(claim.path, claim) != claim:
                 raise BadEnvelope(f"{what} lists {claim.path!r} twice", subject=claim.path)
-        return Proven(self.source, tuple(files.values()), frozenset({"croissant.json"}))
+        return Proven(self.digest(), self.source, tuple(files.values()), frozenset({"croissant.json"}))
 
 
 @dataclass(frozen=True)
@@ -387,17 +404,21 @@ class Nothing:
         """Whether there is anything."""
         return self.root.is_dir() and any(self.root.iterdir())
 
+    @cached_property
+    def _files(self) -> Manifest:
+        return walk.measure(self.root)
+
     def digest(self) -> str:
         """Of all names and bytes."""
-        return _named(self.kind, self.source, {"files": jcs.dumps(walk.measure(self.root).to_json())})
+        return _named(self.kind, self.source, {"files": jcs.dumps(self._files.to_json())})
 
     def sequence(self) -> int | None:
         """None."""
         return None
 
     def prove(self, trust: TrustRoot) -> Proven:  # noqa: ARG002  # nothing is signed
-        """Nothing."""
-        return Proven(self.source, None, frozenset())
+        """Only that it does not change while it is copied."""
+        return Proven(self.digest(), self.source, tuple(Claim(f.path, f.size, f.sha256) for f in self._files.files), frozenset())
 
 
 # the first present governs
@@ -492,4 +513,4 @@ def _file_object(item: dict[str, Any], what: str) -> Claim:
 
 def claimed_source(root: Path) -> str:
     """The source that a signed statement claims to be of; raises a `Refused` where there is none."""
-    return statement.parse_delivery(SignedStatement(root, "").envelope().payload).source
+    return statement.parse_delivery(SignedStatement(root, "").envelope.payload).source

@@ -234,10 +234,11 @@ class Chain:
         roots = {
             name: self._content(targets.targets[root_name(name)], LARGEST_ROOT) for name in roles if root_name(name) in targets.targets
         }
-        sources = {
-            name: _source(role, [targets.get_key(keyid) for keyid in role.keyids], gone, targets.expires, roots.get(name))
-            for name, role in roles.items()
-        }
+        try:
+            listed = {name: [targets.get_key(keyid) for keyid in role.keyids] for name, role in roles.items()}
+        except ValueError as error:
+            raise BadEnvelope(f"{self.what} names a key that it does not hold: {error}", subject="targets") from error
+        sources = {name: _source(role, listed[name], gone, targets.expires, roots.get(name)) for name, role in roles.items()}
         named: dict[str, list[Key]] = {}
         # the current key of a role is called <role>.pub.pem and comes first
         for target in sorted(targets.targets.values(), key=lambda target: target.path != f"{key_role(target)}.pub.pem"):
@@ -301,6 +302,11 @@ def authentic(directory: Path, *, pinned: Path | bytes | None = None, revoked: S
     return Chain(directory, what, root, timestamp, snapshot, targets)
 
 
+def unverified(data: bytes, kind: type[Any], what: str) -> Metadata[Any]:
+    """TUF metadata that nobody has checked yet, well-formed at least; raises `BadEnvelope`."""
+    return _Reader(Path(), what, frozenset()).parse(data, kind.type, kind)
+
+
 def authentic_root(data: bytes) -> Metadata[Root]:
     """A root that is signed by its own keys; raises `Refused` for anything else."""
     return _Reader(Path(), "the repository", frozenset()).first_root(data)
@@ -346,7 +352,7 @@ class _Reader:
         found = jcs.loads(data, what=f"{self.what}'s {name}")
         try:
             metadata: Metadata[Any] = Metadata.from_dict(found)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadEnvelope(f"{self.what}'s {name} is no TUF metadata: {error}", subject=name) from error
         if not isinstance(metadata.signed, kind) or type(metadata.signed.version) is not int:
             raise BadEnvelope(f"{self.what}'s {name} is of another kind than its name says", subject=name)
@@ -355,7 +361,7 @@ class _Reader:
     def check_signed(self, metadata: Metadata[Any], role: str, delegator: Root, name: str) -> None:
         try:
             result = delegator.get_verification_result(role, metadata.signed_bytes, metadata.signatures)
-        except (ValueError, TypeError, FormatError, SerializationError) as error:
+        except (ValueError, TypeError, FormatError, SerializationError, RecursionError) as error:
             raise BadEnvelope(f"{self.what}'s {name} cannot be checked: {error}", subject=name) from error
         if not result.signed:
             raise UntrustedSigner(f"{self.what}'s {name} is signed by none of its owners", subject=name)

@@ -71,8 +71,6 @@ def init(
     Raises:
         UsageError: there is a trust root already, or the threshold cannot be met.
     """
-    if (directory / "1.root.json").exists():
-        raise UsageError(f"there is a trust root in {directory} already", subject=str(directory))
     if not 1 <= threshold <= len({keys.material(owner.public_key) for owner in owners}):
         raise UsageError(f"{len(owners)} owners cannot meet a threshold of {threshold}")
     directory.mkdir(parents=True, exist_ok=True)
@@ -90,6 +88,8 @@ def init(
         Metadata(Targets(delegations=Delegations({}, {}), unrecognized_fields={FIELD: {"lifetimes": dict(lifetimes), "revoked": []}})),
     )
     with locked(directory):
+        if (directory / "1.root.json").exists():
+            raise UsageError(f"there is a trust root in {directory} already", subject=str(directory))
         edit = _Edit(chain, new=True)
         edit.put_key("release", release)
         if ledger is not None:
@@ -160,8 +160,8 @@ def rotate(
 ) -> TrustRoot:
     """Changes who may sign for `role`, and renews the trust root; with no change it only renews.
 
-    A key taken from a source or from the owners counts as revoked from then on, so that what it signed is told from
-    what a stranger signed.  A release or ledger key that is followed by another one stays good for what it signed
+    A key taken from a source or from the owners counts as revoked from then on and everywhere, so that what it signed is
+    told from what a stranger signed.  A release or ledger key that is followed by another one stays good for what it signed
     before; if it was stolen, `revoke` it.
 
     Args:

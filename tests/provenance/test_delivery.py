@@ -7,8 +7,20 @@ from datetime import timedelta
 
 import pytest
 
-from sanitizer.errors import BadEnvelope, BadName, DigestMismatch, Expired, NotRegularFile, UnlistedFile, Unsigned, UsageError
+from sanitizer.errors import (
+    BadEnvelope,
+    BadName,
+    DigestMismatch,
+    Expired,
+    NotRegularFile,
+    Replayed,
+    StorageFailed,
+    UnlistedFile,
+    Unsigned,
+    UsageError,
+)
 from sanitizer.provenance import delivery as deliveries
+from sanitizer.provenance import walk
 from sanitizer.provenance.blobs import BlobStore
 from sanitizer.provenance.delivery import MANIFEST, Delivery, NoHistory, VerifiedDelivery, add_signature, check, deliver, verify
 from sanitizer.provenance.trust import TrustRoot
@@ -90,6 +102,43 @@ def test_a_delivery_older_than_the_policy_allows_is_expired(world):
 
 def test_verifying_twice_gives_the_same(world):
     assert judged(world) == judged(world)
+
+
+def test_a_manifest_swapped_while_it_is_judged_is_judged_as_one(world, monkeypatch):
+    """Named by one manifest and proven by another, an old delivery would pass as a known one: it is read once."""
+    world.deliver(name="accepted", sequence=2)
+    accepted = Delivery(world.offered, "north")
+    world.deliver(name="old", sequence=1)
+    old = world.manifest.read_bytes()
+    world.manifest.write_bytes((accepted.root / MANIFEST).read_bytes())
+    read = walk.read
+
+    def swapping(*arguments):
+        data = read(*arguments)
+        world.manifest.write_bytes(old)
+        return data
+
+    class Accepted(NoHistory):
+        def last_sequence(self, source):
+            return 2
+
+        def knows(self, digest):
+            return digest == accepted.digest()
+
+    monkeypatch.setattr(walk, "read", swapping)
+    trust = TrustRoot.load(world.trust, now=NOW)
+    assert check(Delivery(world.offered, "north"), trust, Accepted(), now=NOW).digest == accepted.digest()
+    with pytest.raises(Replayed):
+        check(Delivery(world.offered, "north"), trust, Accepted(), now=NOW)
+
+
+def test_an_unreadable_delivery_stops_no_other(world, monkeypatch):
+    def denied(*_):
+        raise StorageFailed("cannot read: Permission denied")
+
+    monkeypatch.setattr(walk, "read", denied)
+    offered = Delivery(world.offered, "north")
+    assert (offered.complete, offered.digest(), offered.claimed_sequence()) == (True, None, None)
 
 
 # the supplier's side

@@ -271,5 +271,6 @@ TestProvenance.settings = settings(max_examples=12, stateful_step_count=25, dead
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 class TestProvenanceLong(Provenance.TestCase):
     settings = settings(max_examples=300, stateful_step_count=50, deadline=None)
