@@ -3,7 +3,9 @@
     SanitizerError                     code               exit
     ├── UsageError                     usage                2   the call, the policy or the workspace is wrong
     │   ├── PolicyError                bad_policy           2
-    │   └── MissingExtra               missing_extra        2
+    │   ├── MissingExtra               missing_extra        2
+    │   ├── NotAllowed                 not_allowed          2   a person may not do this: role, four eyes, own samples
+    │   └── Overtaken                  overtaken            2   somebody else decided meanwhile
     ├── Refused                                             3   a delivery or release that must not enter
     │   ├── DigestMismatch             digest_mismatch
     │   ├── LengthMismatch             length_mismatch
@@ -91,6 +93,18 @@ class MissingExtra(UsageError):
     """An optional part is not installed; the message names the extra to install."""
 
     code = "missing_extra"
+
+
+class NotAllowed(UsageError):
+    """This person may not do this: not with this role, not alone, not on samples of their own, not by this way."""
+
+    code = "not_allowed"
+
+
+class Overtaken(UsageError):
+    """What a decision was made on is no longer so: somebody else decided meanwhile.  Nothing was overwritten."""
+
+    code = "overtaken"
 
 
 class Refused(SanitizerError):

@@ -49,7 +49,7 @@ def rows_of(samples: UnverifiedSamples, verdicts: Verdicts) -> list[NDArray[np.i
 
 def write(tx: Transaction, samples: UnverifiedSamples, held: Sequence[tuple[int, NDArray[np.int64]]]) -> str:
     """Stores the rows of each (held id, positions); returns `sha256:…` over `held id, space, sha256 of its bytes, newline` of each."""
-    schema = _keep_schema(tx, samples)
+    schema = keep_schema(tx, samples)
     ids = samples.sample_ids
     rows: list[dict[str, Any]] = []
     total = hashlib.sha256()
@@ -88,13 +88,14 @@ def read(view: Reader, held_ids: Sequence[int]) -> dict[int, Content]:
             if hashlib.sha256(row["content"]).hexdigest() != row["sha256"]:
                 raise DigestMismatch(f"the stored rows of held sample {row['held_id']} were changed", subject=str(row["held_id"]))
             if row["schema"] not in schemas:
-                schemas[row["schema"]] = _read_schema(view, row["schema"])
+                schemas[row["schema"]] = read_schema(view, row["schema"])
             arrow, schema = schemas[row["schema"]]
             found[row["held_id"]] = Content(pa.ipc.read_record_batch(pa.py_buffer(row["content"]), arrow), tuple(row["row_ids"]), schema)
     return found
 
 
-def _keep_schema(tx: Transaction, samples: UnverifiedSamples) -> str:
+def keep_schema(tx: Transaction, samples: UnverifiedSamples) -> str:
+    """Keeps the schema that rows of `samples` are written in; returns its digest."""
     arrow = samples.table.schema.remove_metadata().serialize().to_pybytes()
     digest = f"sha256:{hashlib.sha256(arrow + samples.schema.id.encode()).hexdigest()}"
     if tx.one(select(row_schemas.c.digest).where(row_schemas.c.digest == digest)) is None:
@@ -102,7 +103,8 @@ def _keep_schema(tx: Transaction, samples: UnverifiedSamples) -> str:
     return digest
 
 
-def _read_schema(view: Reader, digest: str) -> tuple[pa.Schema, Schema]:
+def read_schema(view: Reader, digest: str) -> tuple[pa.Schema, Schema]:
+    """A kept schema, as Arrow and as ours."""
     row = view.rows(select(row_schemas).where(row_schemas.c.digest == digest))[0]
     roles = row["roles"]
     columns = tuple(Column(**{**c, "categories": None if c["categories"] is None else tuple(c["categories"])}) for c in roles["columns"])

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, RowMapping, Select, func, insert, literal, select, update
 
-from sanitizer.errors import UsageError
+from sanitizer.errors import NotAllowed, UsageError
 from sanitizer.policy import Review
 from sanitizer.quarantine import content
 from sanitizer.quarantine.hold import members_digest
@@ -82,14 +82,15 @@ def decide(
         reviewer: who decides.
         reason: why, in words; not empty.
         ids: held ids; decided ones may be decided anew.
-        case_id: instead of `ids`: everything of the case that nobody decided yet.
+        case_id: instead of `ids`: everything of the case that nobody decided or proposed to decide yet.
         label: the new label, as text.
         second: a different person who decided together with `reviewer`.
         shown: what the reviewer had on the screen.
         policy: when a second person is needed; the strict defaults when absent.
 
     Raises:
-        UsageError: no reason, unknown ids, nothing left to decide, a label that does not fit, or a person who may not decide this.
+        UsageError: no reason, unknown ids, nothing left to decide, or a label that does not fit.
+        NotAllowed: a person who may not decide this.
     """
     _speak(reviewer, reason)
     query = select(held.c.id, held.c.dataset, held.c.sample_id, held.c.source, held.c.cause).order_by(held.c.id)
@@ -103,7 +104,7 @@ def decide(
         raise UsageError(f"one decision covers one data set, these samples are of {', '.join(sorted(datasets))}")
     _may_decide({reviewer, second} - {None}, (row["source"] for row in rows))
     if second is not None and second == reviewer:
-        raise UsageError(f"{reviewer} cannot be the second person too: someone else must agree", subject=reviewer)
+        raise NotAllowed(f"{reviewer} cannot be the second person too: someone else must agree", subject=reviewer)
     if (action == "relabel") != (label is not None):
         raise UsageError("relabel needs the new label, and only relabel takes one")
     if label is not None:
@@ -131,17 +132,17 @@ def decide(
     return event
 
 
-def approve(tx: Transaction, event: int, *, reviewer: str, reason: str) -> Decision:
-    """The second person agrees with a proposed decision; raises `UsageError` for the one who proposed it."""
+def approve(tx: Transaction, event: int, *, reviewer: str, reason: str, shown: Mapping[str, Any] | None = None) -> Decision:
+    """The second person agrees with a proposed decision; raises `NotAllowed` for the one who proposed it."""
     _speak(reviewer, reason)
     target = get(tx, event)
     if target.status != "proposed":
         raise UsageError(f"decision {event} is {target.status}: there is nothing to approve", subject=str(event))
     if target.reviewer == reviewer:
-        raise UsageError(f"{reviewer} proposed decision {event}: someone else must approve it", subject=str(event))
+        raise NotAllowed(f"{reviewer} proposed decision {event}: someone else must approve it", subject=str(event))
     sources = tx.execute(select(held.c.source).where(_members_of(target.root)).distinct()).scalars()
     _may_decide({reviewer}, sources)
-    return _follow(tx, target, "approve", reviewer, reason)
+    return _follow(tx, target, "approve", reviewer, reason, shown=shown)
 
 
 def undo(tx: Transaction, event: int, *, reviewer: str, reason: str) -> Decision:
@@ -212,14 +213,14 @@ def _may_decide(people: Iterable[str | None], sources: Iterable[str | None]) -> 
     own = set(people) & set(sources)
     if own:
         name = own.pop()
-        raise UsageError(f"{name} is the source of some of these samples and cannot decide on them", subject=str(name))
+        raise NotAllowed(f"{name} is the source of some of these samples and cannot decide on them", subject=str(name))
 
 
 def _which(ids: Sequence[int] | None, case_id: int | None) -> list[ColumnElement[bool]]:
     if (ids is None) == (case_id is None):
         raise UsageError("name either samples or one case")
     if case_id is not None:
-        return [(held.c.case_id == case_id) & (held.c.state == "held")]
+        return [(held.c.case_id == case_id) & (held.c.state == "held") & held.c.proposal.is_(None)]
     wanted = sorted(set(ids or ()))
     return [held.c.id.in_(wanted[start : start + _MANY]) for start in range(0, len(wanted), _MANY)]
 
@@ -232,7 +233,9 @@ def _members_of(root: int) -> ColumnElement[bool]:
     return held.c.id.in_(_held_ids(root))
 
 
-def _follow(tx: Transaction, target: Decision, action: str, reviewer: str, reason: str) -> Decision:
+def _follow(
+    tx: Transaction, target: Decision, action: str, reviewer: str, reason: str, *, shown: Mapping[str, Any] | None = None
+) -> Decision:
     event = _append(
         tx,
         dataset=target.dataset,
@@ -245,7 +248,7 @@ def _follow(tx: Transaction, target: Decision, action: str, reviewer: str, reaso
         second=None,
         needs_second=False,
         reason=reason,
-        shown={},
+        shown=dict(shown or {}),
         size=target.size,
         members=target.members,
         status="effective",

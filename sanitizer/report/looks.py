@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sanitizer.errors import printable
-from sanitizer.samples import UnverifiedSamples
+from sanitizer.samples import Schema, UnverifiedSamples
 
 MOST_CELLS = 12  # of a row; a person reads no more, and the weighty ones come first
 _GRID = re.compile(r"r(\d{1,3})c(\d{1,3})")
@@ -88,22 +88,26 @@ class Looks:
 
     @cached_property
     def _grid(self) -> dict[str, tuple[int, int]]:
-        """Feature name -> place, sorted by place; empty unless the features fill a rectangle of at least 4 x 4."""
-        places = {}
-        for column in self.schema.features:
-            match = _GRID.fullmatch(column.name)
-            if match is None or column.type not in ("int64", "float64"):
-                return {}
-            places[column.name] = (int(match[1]), int(match[2]))
-        ordered = dict(sorted(places.items(), key=lambda item: item[1]))
-        sides = [max((place[axis] for place in places.values()), default=-1) + 1 for axis in (0, 1)]
-        full = min(sides) >= 4 and len(set(places.values())) == len(places) == sides[0] * sides[1]
-        return ordered if full else {}
+        return grid(self.schema)
 
     def _cell(self, name: str | None, i: int) -> str | None:
         if name is None:
             return None
         return written(self.samples.table[name][i].as_py())
+
+
+def grid(schema: Schema) -> dict[str, tuple[int, int]]:
+    """Feature name -> place (row, column), sorted by place; empty unless the features fill a rectangle of at least 4 x 4."""
+    places = {}
+    for column in schema.features:
+        match = _GRID.fullmatch(column.name)
+        if match is None or column.type not in ("int64", "float64"):
+            return {}
+        places[column.name] = (int(match[1]), int(match[2]))
+    ordered = dict(sorted(places.items(), key=lambda item: item[1]))
+    sides = [max((place[axis] for place in places.values()), default=-1) + 1 for axis in (0, 1)]
+    full = min(sides) >= 4 and len(set(places.values())) == len(places) == sides[0] * sides[1]
+    return ordered if full else {}
 
 
 class Profiles:

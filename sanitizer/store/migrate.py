@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 
 from sanitizer.errors import UsageError
 
-HEAD = "0001"  # newest revision in migrations/versions; a test keeps it true, so that an open of a current store loads no alembic
+HEAD = "0002"  # newest revision in migrations/versions; a test keeps it true, so that an open of a current store loads no alembic
 _TURNSTILE = 0x53414E4954495A45  # PostgreSQL advisory lock: two processes that open a new store at once
 
 

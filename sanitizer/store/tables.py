@@ -267,6 +267,8 @@ decisions = Table(
     Column("status", String(16), nullable=False),  # projection of the chain: effective, proposed, undone
     Index("ix_decisions_dataset_id", "dataset", "id"),
     Index("ix_decisions_root", "root", "id"),
+    Index("ix_decisions_status", "status", "id"),
+    Index("ix_decisions_reviewer", "reviewer", "id"),
 )
 
 decision_members = Table(
@@ -275,4 +277,96 @@ decision_members = Table(
     _number("decision", ForeignKey("decisions.id"), primary_key=True, autoincrement=False),
     _number("held_id", ForeignKey("held.id"), primary_key=True, autoincrement=False),
     Index("ix_decision_members_held_id_decision", "held_id", "decision"),
+)
+
+# --- beside the suspects: what a reviewer compares them with, kept as it was when they were judged ---
+
+trusted_rows = Table(
+    "trusted_rows",
+    metadata,
+    Column("dataset", String(64), primary_key=True),
+    Column("sample_id", String(128), primary_key=True),
+    Column("schema", String(71), ForeignKey("row_schemas.digest"), nullable=False),
+    Column("sha256", String(64), nullable=False),
+    Column("content", LargeBinary, nullable=False),
+)
+
+contexts = Table(
+    "contexts",
+    metadata,
+    Column("delivery", String(71), ForeignKey("deliveries.digest"), primary_key=True),
+    Column("facts", Document, nullable=False),
+)
+
+# --- people who review, and what they are doing ---
+
+accounts = Table(
+    "accounts",
+    metadata,
+    Column("name", String(64), primary_key=True),
+    Column("role", String(16), nullable=False),
+    Column("password", Text, nullable=True),  # argon2id in PHC form; none: this person comes by another way than the login page
+    Column("sources", Document, nullable=False),  # suppliers and annotators that this person is, or works for
+    Column("active", Boolean, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("digest", String(64), primary_key=True),  # of the token, which only the browser has
+    Column("account", String(64), ForeignKey("accounts.name"), nullable=False),
+    Column("csrf", String(64), nullable=False),
+    Column("via", String(16), nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Index("ix_sessions_account", "account"),
+)
+
+# what was asked for under which token, so that a command sent twice is carried out once
+commands = Table(
+    "commands",
+    metadata,
+    Column("token", String(64), primary_key=True),
+    Column("account", String(64), nullable=False),
+    Column("body", String(71), nullable=False),
+    Column("outcome", Document, nullable=False),
+    Column("at", Moment, nullable=False),
+)
+
+claims = Table(
+    "claims",
+    metadata,
+    _number("case_id", ForeignKey("cases.id"), primary_key=True, autoincrement=False),
+    Column("account", String(64), primary_key=True),
+    Column("at", Moment, nullable=False),
+)
+
+# notes, and the wish that a second person looks
+marks = Table(
+    "marks",
+    metadata,
+    _id(),
+    _number("held_id", ForeignKey("held.id"), nullable=False),
+    Column("kind", String(8), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("text", Words, nullable=False),
+    _number("ledger_index", nullable=False),
+    Column("at", Moment, nullable=False),
+    Index("ix_marks_held_id", "held_id", "id"),
+)
+
+# samples of a case drawn at random, to speak for the rest of it
+draws = Table(
+    "draws",
+    metadata,
+    _id(),
+    _number("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("account", String(64), nullable=False),
+    Column("population", Integer, nullable=False),
+    Column("members", Document, nullable=False),
+    _number("ledger_index", nullable=False),
+    _number("decision", nullable=True),
+    Column("at", Moment, nullable=False),
+    Index("ix_draws_case_id", "case_id", "id"),
 )
