@@ -65,8 +65,9 @@ def keep(tx: Transaction, samples: UnverifiedSamples, verdicts: Verdicts, truste
 def context(view: Reader, delivery: str) -> dict[str, Any]:
     """What the trusted side and the delivery looked like when it was judged; empty when nobody kept it.
 
-    `judged` and `trusted` count rows; `columns` maps a name to its distribution over the trusted rows; `witnesses` a name to the
-    quantiles of its scores over the delivery; `sources` a source to its counts; `typical` a label to sample ids of trusted rows;
+    `judged` and `trusted` count samples (ratings: users); `columns` maps a name to its distribution over the trusted rows;
+    `witnesses` a name to the quantiles of its scores over the delivery; `sources` a source to its counts; `typical` a label
+    to sample ids of trusted rows;
     `map` projects embeddings to a plane; `ratings` tells what trusted users do; `range` spans all numbers (the grey levels of a grid).
     """
     row = view.one(select(contexts.c.facts).where(contexts.c.delivery == delivery))
@@ -125,7 +126,7 @@ def _facts(samples: UnverifiedSamples, verdicts: Verdicts, trusted: UnverifiedSa
     sources: dict[str, dict[str, Any]] = verdicts.sources.head(500).to_dict("index")  # type: ignore[assignment]  # its index is of names
     facts: dict[str, Any] = {
         "judged": len(verdicts.table),
-        "trusted": 0 if trusted is None else len(trusted),
+        "trusted": 0 if trusted is None else _units(trusted),
         "unproven": verdicts.unproven,
         "q": verdicts.q,
         "columns": {} if known.schema.modality == "ratings" else _columns(known, verdicts),
@@ -155,6 +156,10 @@ def _columns(known: UnverifiedSamples, verdicts: Verdicts) -> dict[str, Any]:
     plain = [c for c in known.schema.features if c.type in ("int64", "float64", "bool") or (c.type == "string" and c.name != "text")]
     plain.sort(key=lambda c: c.name not in weighty)
     return {c.name: _categories(known, c.name) if c.type in ("string", "bool") else _numbers(known, c.name) for c in plain[:_MOST_COLUMNS]}
+
+
+def _units(samples: UnverifiedSamples) -> int:
+    return int(pc.count_distinct(samples.table["user"]).as_py()) if samples.schema.modality == "ratings" else len(samples)
 
 
 def _range(known: UnverifiedSamples) -> list[float]:

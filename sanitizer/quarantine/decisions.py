@@ -146,9 +146,12 @@ def approve(tx: Transaction, event: int, *, reviewer: str, reason: str, shown: M
 
 
 def undo(tx: Transaction, event: int, *, reviewer: str, reason: str) -> Decision:
-    """Takes an event back by another event: the samples return to what they were without it.  An undo can be undone."""
+    """Takes an event back by another event: the samples return to what they were without it.  An undo can be undone, by its author."""
     _speak(reviewer, reason)
     target = get(tx, event)
+    if target.action == "undo" and target.reviewer != reviewer:
+        # otherwise a proposer could bring back the agreement that the second person withdrew
+        raise NotAllowed(f"{target.reviewer} took that back: only {target.reviewer} can bring it back", subject=str(event))
     if target.status == "undone":
         raise UsageError(f"decision {event} is undone already: undo the undo to bring it back", subject=str(event))
     return _follow(tx, target, "undo", reviewer, reason)

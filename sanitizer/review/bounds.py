@@ -44,19 +44,3 @@ def at_most(odd: int, population: int, odd_in_all: int, drawn: int) -> Fraction:
     """
     ways = sum(comb(odd_in_all, k) * comb(population - odd_in_all, drawn - k) for k in range(min(odd, drawn) + 1))
     return Fraction(ways, comb(population, drawn))
-
-
-def enough(population: int, share: Fraction, confidence: Fraction = CONFIDENCE) -> int:
-    """How many to draw so that, if none is odd, at most `share` of the rest can be.
-
-    >>> enough(400, Fraction(5, 100)), enough(12, Fraction(5, 100))
-    (64, 12)
-    """
-    least, most = 1, population
-    while least < most:
-        middle = (least + most) // 2
-        if most_among_the_rest(population, middle, 0, confidence) <= share * (population - middle):
-            most = middle
-        else:
-            least = middle + 1
-    return least

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from sanitizer.quarantine import Decision, Held, beside, content, context
 from sanitizer.quarantine.beside import NEAREST
 from sanitizer.quarantine.content import Content
 from sanitizer.review import panels
-from sanitizer.store.tables import cases, decision_members, decisions, held, held_content, marks
+from sanitizer.store.tables import cases, decision_members, decisions, draw_members, held, held_content, marks
 from sanitizer.store.transaction import Reader
 
 STATES = ("held", "dropped", "released", "relabelled")
@@ -31,7 +32,7 @@ class Wanted:
     """What the filters in the address of the page ask for.
 
     `state` is left (nobody decided or proposed), waiting (a second person must agree), one of `STATES`, or all; `decision` names an event
-    whose samples are wanted; `text` is looked for in label, source, reason, ids, and the words and cells of the sample itself.
+    whose samples are wanted, `draw` a draw; `text` is looked for in label, source, reason, ids, and the words and cells of the sample.
     """
 
     dataset: str | None = None
@@ -41,6 +42,7 @@ class Wanted:
     label: str | None = None
     delivery: str | None = None
     decision: int | None = None
+    draw: int | None = None
     state: str = "left"
     marked: bool = False
     text: str = ""
@@ -67,6 +69,8 @@ class Wanted:
             terms.append(held.c.proposal.is_not(None))
         if self.decision is not None:
             terms.append(held.c.id.in_(select(decision_members.c.held_id).where(decision_members.c.decision == self.decision)))
+        if self.draw is not None:
+            terms.append(held.c.id.in_(select(draw_members.c.held_id).where(draw_members.c.draw == self.draw)))
         if self.marked:
             terms.append(held.c.id.in_(select(marks.c.held_id).where(marks.c.kind == "flag")))
         return terms
@@ -200,9 +204,7 @@ def details(view: Reader, ids: Sequence[int]) -> dict[str, Any]:
         liked = {row.id: [panels.likeness(kept[row.id], there[name].content) for name in near[row.id][1]] for row in mine}
         for row in mine:
             kind, shown = near[row.id]
-            rows_beside = [
-                {"key": f"{row.delivery}/{n}", "likeness": likeness} for n, likeness in zip(shown, liked[row.id], strict=True)
-            ]
+            rows_beside = [{"key": f"{row.delivery}/{n}", "likeness": likeness} for n, likeness in zip(shown, liked[row.id], strict=True)]
             near[row.id] = (kind, rows_beside)
     samples = {}
     for row in rows.values():
@@ -369,12 +371,18 @@ def _decision(row: RowMapping) -> Decision:
     return Decision(**{name: value for name, value in row.items() if name != "held_id"})
 
 
-def case_rows(view: Reader, *, ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
-    """Cases as the page lists them, by the risk that is left: what remains of it when decided samples no longer count."""
-    query = select(cases)
-    if ids is not None:
-        query = query.where(cases.c.id.in_(ids))
-    waiting = select(held.c.case_id, func.count()).where(held.c.proposal.is_not(None), held.c.state == "held").group_by(held.c.case_id)
-    if ids is not None:
-        waiting = waiting.where(held.c.case_id.in_(ids))
-    return [dict(row) for row in view.rows(query)]
+def case_rows(view: Reader, ids: Sequence[int] | None = None) -> list[dict[str, Any]]:
+    """Cases as the page lists them, by the risk that is left: decided samples no longer count.
+
+    `left + waiting + dropped + released + relabelled == size`; `waiting` are samples that a second person must agree about first.
+    """
+    query = select(cases) if ids is None else select(cases).where(cases.c.id.in_(ids))
+    proposed = select(held.c.case_id, func.count()).where(held.c.proposal > 0, held.c.state == "held").group_by(held.c.case_id)
+    waiting = {case_id: int(n) for case_id, n in view.execute(proposed if ids is None else proposed.where(held.c.case_id.in_(ids)))}
+    out = []
+    for row in view.rows(query):
+        left = row["held"] - waiting.get(row["id"], 0)
+        names = ("id", "dataset", "delivery", "name", "cause", "reason", "significance", "size", "dropped", "released", "relabelled")
+        risk = row["risk"] * math.log2(1 + left) / math.log2(1 + row["size"])
+        out.append({name: row[name] for name in names} | {"left": left, "waiting": waiting.get(row["id"], 0), "risk": risk})
+    return sorted(out, key=lambda c: (-c["risk"], c["left"] == 0, c["id"]))

@@ -235,7 +235,7 @@ def _hashed(password: str | None, name: str) -> str | None:
         return None
     if not SHORTEST <= len(password) <= LONGEST:
         raise UsageError(f"a password has {SHORTEST} to {LONGEST} characters: take four words that nobody would put together", subject=name)
-    if len(set(password)) < 5 or name in password.casefold():
+    if len(set(password)) < 5 or len(password.casefold().replace(name, "")) < SHORTEST:
         raise UsageError("this password is too easy to guess: take four words that nobody would put together", subject=name)
     with _ONE_AT_A_TIME:
         return _HASHER.hash(password)

@@ -22,7 +22,11 @@ COOKIE = "sanitizer-session"
 
 
 class NotSignedIn(NotAllowed):
-    """Nobody we know asks; a page sends them to the login."""
+    """Nobody we know asks."""
+
+
+class NoSession(NotSignedIn):
+    """Whoever asks has to come in by `/login` first."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Site:
     """What every request needs.
 
     `identify` is for an app mounted in another web server: it tells the name of who asks by that server's own session, or None.
-    `link` is the one-time token that opens the app for the owner of the process while there is no account.
+    `links` maps one-time tokens to the name of who started this process, who comes in by them while nobody has a password.
     """
 
     store: Store
@@ -53,8 +57,7 @@ class Site:
     secure: bool = False
     clock: Callable[[], datetime] = lambda: datetime.now(UTC)
     throttle: Throttle = field(default_factory=Throttle)
-    links: set[str] = field(default_factory=set)
-    owner: str = ""
+    links: dict[str, str] = field(default_factory=dict)
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
@@ -91,9 +94,9 @@ def visitor(request: Request, here: Annotated[Site, Depends(site)]) -> Visitor:
     with here.reading() as view:
         session = None if token is None else people.session(view, token)
     if named is not None and (session is None or session.account.name != named):
-        raise NotSignedIn(f"{named} has no session here yet")
+        raise NoSession(f"{named} has no session here yet")
     if session is None:
-        raise NotSignedIn("nobody is signed in, or the session ended: sign in again")
+        raise NoSession("nobody is signed in, or the session ended: sign in again")
     if named is None and session.via in ("proxy", "host"):
         raise NotSignedIn("this session was opened by another server, which does not vouch for this request")
     if request.method not in ("GET", "HEAD"):
@@ -132,7 +135,7 @@ def _named(request: Request, here: Site) -> str | None:
         name = here.identify(request)
         if name is None:
             raise NotSignedIn("the web server around this app does not know who asks: sign in there")
-        return name
+        return name.strip().lower()
     if here.proxy is None:
         return None
     name, secret = request.headers.get(here.proxy.header), request.headers.get("x-sanitizer-proxy", "")
@@ -141,7 +144,7 @@ def _named(request: Request, here: Site) -> str | None:
         raise NotAllowed(f"this request did not come by the trusted proxy: its {here.proxy.header} header proves nothing", subject=peer)
     if not name:
         raise NotSignedIn("the proxy names nobody: sign in there")
-    return name
+    return name.strip().lower()
 
 
 def _check_csrf(request: Request, here: Site, session: Session) -> None:

@@ -230,6 +230,7 @@ held = Table(
     Index("ix_held_delivery", "delivery", "state", "suspicion", "id"),
     Index("ix_held_cause", "dataset", "cause", "state", "suspicion", "id"),
     Index("ix_held_source", "dataset", "source", "state", "suspicion", "id"),
+    Index("ix_held_proposal", "proposal", "case_id", "state"),
     Index("ix_held_label", "dataset", "label", "state", "suspicion", "id"),
 )
 
@@ -364,9 +365,15 @@ draws = Table(
     _number("case_id", ForeignKey("cases.id"), nullable=False),
     Column("account", String(64), nullable=False),
     Column("population", Integer, nullable=False),
-    Column("members", Document, nullable=False),
     _number("ledger_index", nullable=False),
     _number("decision", nullable=True),
     Column("at", Moment, nullable=False),
     Index("ix_draws_case_id", "case_id", "id"),
+)
+
+draw_members = Table(
+    "draw_members",
+    metadata,
+    _number("draw", ForeignKey("draws.id"), primary_key=True, autoincrement=False),
+    _number("held_id", ForeignKey("held.id"), primary_key=True, autoincrement=False),
 )

@@ -89,7 +89,6 @@ def upgrade() -> None:
         sa.Column("case_id", _number(), nullable=False),
         sa.Column("account", sa.String(length=64), nullable=False),
         sa.Column("population", sa.Integer(), nullable=False),
-        sa.Column("members", sa.Text(), nullable=False),
         sa.Column("ledger_index", _number(), nullable=False),
         sa.Column("decision", _number(), nullable=True),
         sa.Column("at", sa.String(length=27), nullable=False),
@@ -99,3 +98,12 @@ def upgrade() -> None:
     op.create_index("ix_draws_case_id", "draws", ["case_id", "id"], unique=False)
     op.create_index("ix_decisions_status", "decisions", ["status", "id"], unique=False)
     op.create_index("ix_decisions_reviewer", "decisions", ["reviewer", "id"], unique=False)
+    op.create_index("ix_held_proposal", "held", ["proposal", "case_id", "state"], unique=False)
+    op.create_table(
+        "draw_members",
+        sa.Column("draw", _number(), autoincrement=False, nullable=False),
+        sa.Column("held_id", _number(), autoincrement=False, nullable=False),
+        sa.ForeignKeyConstraint(["draw"], ["draws.id"], name=op.f("fk_draw_members_draw")),
+        sa.ForeignKeyConstraint(["held_id"], ["held.id"], name=op.f("fk_draw_members_held_id")),
+        sa.PrimaryKeyConstraint("draw", "held_id", name=op.f("pk_draw_members")),
+    )
