@@ -9,6 +9,7 @@ from collections.abc import Callable
 from threadpoolctl import threadpool_limits
 
 from sanitizer.detectors.base import Evidence, Group, SourceFinding, Why, Witness
+from sanitizer.detectors.flips import ClassFlip
 from sanitizer.detectors.floods import DuplicateFlood
 from sanitizer.detectors.labels import CleanMargin, CrossedMargin, NeighbourDisagreement
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 # the key is the word that users write in the policy and read in the report
 DETECTORS: dict[str, Callable[[], Witness]] = {
-    w.name: w for w in (CrossedMargin, CleanMargin, NeighbourDisagreement, DuplicateFlood, Knn, Lof, IsolationForest)
+    w.name: w for w in (CrossedMargin, CleanMargin, NeighbourDisagreement, ClassFlip, DuplicateFlood, Knn, Lof, IsolationForest)
 }
 
 
