@@ -197,7 +197,7 @@ def _cases(verdicts: Verdicts, looks: Looks | Profiles, known: Looks | None) -> 
         room -= len(group["shown"])
     shown = [i for group in groups for i in group["shown"]]
     wanted = {str(sample) for i in shown for sample in list(table["neighbours"].iloc[i])}
-    bench = _Bench(table, verdicts.evidence.rank(pct=True).iloc[shown], looks, known, wanted)
+    bench = _Bench(table, verdicts.evidence.rank(pct=True).iloc[sorted(set(shown))], looks, known, wanted)
     for group in groups:
         members, first = group.pop("members"), group.pop("shown")
         columns = looks.columns_shown(table["columns"].iloc[first])
