@@ -300,18 +300,17 @@ def _prove(
 ) -> tuple[proofs.Proof, Proven]:
     """The steps that concern the manifest; files are not opened yet."""
     source, name = delivery.source, f"the delivery {delivery.root.name}"
-    # (1) it brings a proof of at least the level that the policy asks of this source
+    # (1) the source was not revoked: whatever it brings, it has nothing to say any more
+    _check_revoked(trust, "source", source)
+    # (2) it brings a proof of at least the level that the policy asks of this source
     proof = proofs.governing(delivery.root, source, least_level=least_level)
-    # (2) enough different keys of this source signed it, none of them revoked
+    # (3) enough different keys of this source signed it, none of them revoked
     proven = proof.prove(trust)
     # from here on the manifest is what the source says; whether we may act on it is still to be asked
-    # (3) it is for this source: a key that may sign for two must not let one speak for the other
+    # (4) it is for this source, a key that may sign for two must not let one speak for the other; and was not recalled itself
     if proven.source != source:
         raise UntrustedSigner(f"{name} is signed for the source {proven.source}, but was offered as {source}", subject=proven.source)
-    # (4) neither the source nor this very delivery was revoked
-    for kind, revoked in (("source", source), ("delivery", proven.digest)):
-        if (revocation := trust.revocation(kind, revoked)) is not None:
-            raise RevokedKey(f"the {kind} {revoked} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=revoked)
+    _check_revoked(trust, "delivery", proven.digest)
     # (5) source and statement are in date by our clock: what a manifest says of its own time proves nothing
     role = trust.sources.get(source)
     if role is not None and now >= role.expires:
@@ -327,6 +326,11 @@ def _prove(
     if proven.sequence is not None and last is not None and proven.sequence <= last and not history.knows(proven.digest):
         raise Replayed(f"{source}: sequence {proven.sequence} is not above {last}, the last one accepted", subject=name)
     return proof, proven
+
+
+def _check_revoked(trust: TrustRoot, kind: str, name: str) -> None:
+    if (revocation := trust.revocation(kind, name)) is not None:
+        raise RevokedKey(f"the {kind} {name} was revoked on {revocation.at:%Y-%m-%d}: {revocation.reason}", subject=name)
 
 
 def _facts(proof: proofs.Proof, proven: Proven, manifest: Manifest) -> dict[str, Any]:

@@ -7,6 +7,7 @@ one that acts sees the last.  So duplicate keys, `NaN`, byte order marks and any
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 import rfc8785
@@ -35,7 +36,9 @@ def loads(data: bytes, *, what: str, error: type[Refused] = BadEnvelope) -> Any:
     sanitizer.errors.BadEnvelope: row 7 is not strict JSON: the key 'label' stands there twice
     """
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_number)
+        return json.loads(
+            data.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_number, parse_float=_finite
+        )
     except (ValueError, OverflowError, RecursionError) as problem:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
         reason = "it is nested too deeply" if isinstance(problem, RecursionError) else problem
         raise error(f"{what} is not strict JSON: {reason}", subject=what) from problem
@@ -54,6 +57,13 @@ def _number(digits: str) -> int | float:
     # RFC 8785 knows doubles only and writes 1e17 as an integer; read back as one, it could not be written again
     found = int(digits)
     return found if abs(found) < 2**53 else float(found)
+
+
+def _finite(digits: str) -> float:
+    found = float(digits)
+    if not math.isfinite(found):
+        raise ValueError(f"{digits[:20]} is larger than any number")
+    return found
 
 
 def _no_constant(name: str) -> NoReturn:

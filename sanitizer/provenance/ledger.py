@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import operator
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -121,7 +122,11 @@ class Tree:
         """What `to_json` made; raises `LedgerBroken` for anything that cannot be one."""
         try:
             last = found["last"]
-            tree = cls(int(found["size"]), [bytes.fromhex(node) for node in found["edge"]], None if last is None else bytes.fromhex(last))
+            tree = cls(
+                operator.index(found["size"]),
+                [bytes.fromhex(node) for node in found["edge"]],
+                None if last is None else bytes.fromhex(last),
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise LedgerBroken(f"the saved edge of the ledger is malformed: {error!r}") from error
         if tree.size < 0 or len(tree._edge) != tree.size.bit_count() or (tree._last is None) != (tree.size == 0):
