@@ -51,7 +51,10 @@ def _draft(raw: list[tuple[str, str, pa.Table]], request: Request) -> Schema:
                 f"{name} has the columns {listed(table.column_names)}, {first} has {listed(columns.column_names)}", subject=name
             )
     texts = [(name, table) for name, kind, table in raw if kind in TEXT]
-    inferred = {c: strict.infer([(name, table[c]) for name, table in texts], c) for c in (columns.column_names if texts else ())}
+    inferred = {
+        c: strict.infer([(name, table[c]) for name, table in texts], c, mixed=request.mixed)
+        for c in (columns.column_names if texts else ())
+    }
     typed = []
     for name, kind, table in raw:
         if kind in TEXT:

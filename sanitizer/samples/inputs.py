@@ -39,15 +39,15 @@ def from_any(
 ) -> UnverifiedSamples:
     """`data` as unverified samples, in its own order.
 
-    `data` is a path (CSV, JSON Lines, Parquet, Arrow or npz, or a folder of those, read as strictly as a delivery), a pandas
+    `data` is a path (CSV, JSON Lines, Parquet, Arrow or npz, or a folder of those), a pandas
     DataFrame of any dtypes, anything that speaks the Arrow C stream (pyarrow, polars, duckdb), or a dict of equally long
     arrays, where `image` is uint8 (n, h, w[, c]) and `embedding` is numeric (n, d); those two are not copied if they are
-    contiguous uint8 and float32 already.  Dirty values in memory are taken as they are: a mixed column becomes text,
+    contiguous uint8 and float32 already.  Dirty values are taken as they are: a mixed column becomes text,
     infinities stay, nothing is dropped.  With a `schema` the data are aligned to it.  What cannot be a table is one
     `UsageError`.
     """
     if isinstance(data, str | PathLike):
-        data = read_path(Path(data), label=label, source=source, modality=modality)
+        data = read_path(Path(data), label=label, source=source, modality=modality, mixed="text")
     if isinstance(data, UnverifiedSamples):
         return data if schema is None else align(data, to=schema)[0]
     columns, shapes = _columns(data)

@@ -2,60 +2,58 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from sanitizer.errors import SchemaMismatch, UsageError
-from sanitizer.provenance.manifest import Manifest
+from sanitizer.errors import AmbiguousData, SchemaMismatch, UsageError
+from sanitizer.samples.proof import rows_root
 from sanitizer.samples.sandbox import Limits, Payload, Request, parse
 from sanitizer.samples.schema import Schema
 from sanitizer.samples.table import Samples, UnverifiedSamples
 
 if TYPE_CHECKING:
-    from sanitizer import policy as policies  # the child that parses needs no policy and does not wait for pydantic
+    # the child that parses needs neither, and does not wait for pydantic
+    from sanitizer import policy as policies
+    from sanitizer.provenance.delivery import VerifiedDelivery
 
 
-class Blobs(Protocol):
-    """Where the bytes of a delivery are kept by their digest."""
-
-    def path(self, digest: str, /) -> Path:
-        """The file that holds them."""
-
-
-class Verified(Protocol):
-    """A delivery whose bytes are what its signers signed."""
-
-    @property
-    def digest(self) -> str:
-        """Names the delivery."""
-
-    @property
-    def manifest(self) -> Manifest:
-        """Its files, and no others."""
-
-    @property
-    def blobs(self) -> Blobs:
-        """Their bytes."""
-
-
-def read(verified: Verified, schema: Schema | None, policy: policies.Samples) -> Samples:
+def read(verified: VerifiedDelivery, schema: Schema | None, policy: policies.Samples) -> Samples:
     """The rows of a verified delivery, all its files in the order of their paths, each hashed again as it is parsed.
 
     With a `schema` they are cast to it strictly; without one it is drafted from them with the roles that the policy names.
+    Where the supplier signed a schema id or a root over the row digests, ours must be the same.
     Raises `AmbiguousData`, `FormatNotAllowed`, `SchemaMismatch`, `ParserLimit`, `ParserCrash`, `DigestMismatch`.
     """
     files = tuple(Payload(f.path, str(verified.blobs.path(f"sha256:{f.sha256}")), f.sha256) for f in verified.manifest.files)
+    if schema is not None and verified.schema_id not in (None, schema.id):
+        raise SchemaMismatch(f"the supplier signed schema {verified.schema_id}, pinned is {schema.id}", subject=verified.digest)
     try:
         table, pinned = parse(_request(files, policy, schema))
     except UsageError as error:  # a role that names no column: it is the delivery that lacks it
         raise SchemaMismatch(error.message, subject=error.subject) from error
-    return Samples(table, pinned, verified.digest)
+    samples = Samples(table, pinned, verified.digest)
+    if verified.rows_root is not None and (root := rows_root(samples.row_digests)) != verified.rows_root:
+        # the bytes are what was signed, so it is the reading that differs: the attack that strict parsing is there to stop
+        raise AmbiguousData(
+            f"the supplier signed rows with the root {verified.rows_root}, read here they have {root}", subject=verified.digest
+        )
+    return samples
 
 
 def read_path(
-    path: Path, *, label: str | None, source: str | None = None, modality: str | None = None, schema: Schema | None = None
+    path: Path,
+    *,
+    label: str | None,
+    source: str | None = None,
+    modality: str | None = None,
+    schema: Schema | None = None,
+    mixed: str = "refuse",
 ) -> UnverifiedSamples:
-    """A file, or all files below a directory in the order of their paths, read as strictly as a delivery but unverified."""
+    """A file, or all files below a directory in the order of their paths, read as strictly as a delivery but unverified.
+
+    Without a schema, a CSV column that mixes numbers and something else is refused, or taken as text where `mixed` is "text".
+    """
     from sanitizer import policy as policies  # noqa: PLC0415
 
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
@@ -64,11 +62,11 @@ def read_path(
     names = [f.relative_to(path).as_posix() if f != path else f.name for f in files]
     payloads = tuple(Payload(name, str(f.resolve())) for name, f in sorted(zip(names, files, strict=True)))
     policy = policies.Samples(label=label, source=source)
-    table, drafted = parse(_request(payloads, policy, schema, modality))
+    table, drafted = parse(replace(_request(payloads, policy, schema), modality=modality, mixed=mixed))
     return UnverifiedSamples(table, drafted)
 
 
-def _request(files: tuple[Payload, ...], policy: policies.Samples, schema: Schema | None, modality: str | None = None) -> Request:
+def _request(files: tuple[Payload, ...], policy: policies.Samples, schema: Schema | None) -> Request:
     return Request(
         files=files,
         formats=policy.formats,
@@ -77,5 +75,5 @@ def _request(files: tuple[Payload, ...], policy: policies.Samples, schema: Schem
         label=policy.label,
         source=policy.source,
         key=policy.key,
-        modality=modality or policy.modality,
+        modality=policy.modality,
     )

@@ -69,7 +69,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Request:
-    """What the child is to do: read `files` as `schema` says, or draft one with these roles."""
+    """What the child is to do: read `files` as `schema` says, or draft one with these roles.
+
+    `mixed` tells what a draft does with a column of text that holds numbers and something else: "refuse" it, or take it as "text".
+    """
 
     files: tuple[Payload, ...]
     formats: tuple[str, ...]
@@ -79,6 +82,7 @@ class Request:
     source: str | None = None
     key: tuple[str, ...] = ()
     modality: str | None = None
+    mixed: str = "refuse"
 
 
 def parse(request: Request) -> tuple[pa.Table, Schema]:

@@ -40,10 +40,10 @@ _MOSTLY = 0.9  # a column with this share of numbers is one of numbers, and what
 _EXACT = 2**53  # integers beyond are not exact as float64
 
 
-def infer(files: Sequence[tuple[str, pa.ChunkedArray]], name: str) -> str:
+def infer(files: Sequence[tuple[str, pa.ChunkedArray]], name: str, *, mixed: str = "refuse") -> str:
     """The type of ours that a column of text holds in all files (name and values of each).
 
-    Raises `AmbiguousData` where numbers and something else are mixed.
+    Raises `AmbiguousData` where numbers and something else are mixed, unless such a column is to be taken as `mixed="text"`.
     """
     text = pa.chunked_array([chunk for _, values in files for chunk in values.chunks], STRING)
     present = text.drop_null()
@@ -63,6 +63,8 @@ def infer(files: Sequence[tuple[str, pa.ChunkedArray]], name: str) -> str:
         return "bool"
     if _every(_matches(present, _TIME)) and (times := _as_times(present)) is not None:
         return type_name(times.type)
+    if mixed == "text":
+        return "string"
     odd = text.filter(pc.invert(numbers))
     if share > 0 and (_every(_matches(odd, _MARKS)) or (share >= _MOSTLY and not pc.any(_matches(odd, _ZEROS)).as_py())):
         for where, values in files:

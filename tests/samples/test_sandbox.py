@@ -25,7 +25,7 @@ from sanitizer.errors import (
     SchemaMismatch,
     UsageError,
 )
-from sanitizer.samples import Column, Schema, from_any, sandbox
+from sanitizer.samples import Column, Schema, from_any, read_path, sandbox
 from sanitizer.samples.sandbox import Limits, Payload, Request, parse
 
 LIMITS = Limits(rows=1_000_000, decoded_bytes=1 << 28, memory=1 << 29, seconds=60)
@@ -96,7 +96,11 @@ def test_a_bomb_stops_at_the_row_budget(tmp_path: Path) -> None:
 
 
 def test_a_parser_that_wants_more_memory_than_allowed_is_a_limit_and_no_crash(tmp_path: Path) -> None:
-    bomb = parquet(pa.table({"a": pa.array(["x" * 100_000] * 5_000)}))
+    sink = io.BytesIO()
+    repeated = pa.DictionaryArray.from_arrays(np.zeros(5_000, np.int32), ["x" * 100_000])
+    pq.write_table(pa.table({"a": repeated}), sink, store_schema=False)
+    bomb = sink.getvalue()
+    assert len(bomb) < 20_000
     limits = replace(LIMITS, memory=1 << 26, decoded_bytes=1 << 33)
     with pytest.raises(ParserLimit, match=r"64 MiB of `samples.max_memory_bytes`"):
         parse(request(tmp_path, {"a.parquet": bomb}, limits=limits))
@@ -195,6 +199,14 @@ def test_arrays_in_a_file_are_the_arrays_in_memory(tmp_path: Path) -> None:
     samples = from_any(tmp_path / "a.npz", label="label")
     assert samples.schema == from_any(arrays, label="label").schema
     assert np.array_equal(samples.matrix("image"), arrays["image"])
+
+
+def test_a_mixed_column_at_a_path_is_text_for_a_scan_and_refused_for_everything_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("x,y\n1,cat\n?,dog\n")
+    assert from_any(path, label="y").table["x"].to_pylist() == ["1", "?"]
+    with pytest.raises(AmbiguousData, match=r"a\.csv: row 2: column 'x' holds numbers, but here '\?'"):
+        read_path(path, label="y")
 
 
 def test_a_path_without_anything_is_one_clear_error(tmp_path: Path) -> None:

@@ -34,7 +34,9 @@ def read(file: BinaryIO, where: str, budget: Budget) -> pa.Table:
         if len(line) == _LONGEST_LINE:
             raise AmbiguousData(f"{where}: row {row} is longer than {_LONGEST_LINE} bytes", subject=where)
         for name, value in _parsed(line, row, where).items():
-            columns.setdefault(name, [None] * (row - 1)).append(value)
+            if name not in columns:
+                columns[name] = [None] * (row - 1)
+            columns[name].append(value)
         budget.spend(1, len(line) + _CELL * len(columns), where)
         for values in columns.values():
             if len(values) < row:
@@ -45,9 +47,7 @@ def read(file: BinaryIO, where: str, budget: Budget) -> pa.Table:
 
 def _parsed(line: bytes, row: int, where: str) -> dict[str, Any]:
     try:
-        value = json.loads(
-            line.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole
-        )
+        value = _DECODER.decode(line.decode("utf-8"))
     except RecursionError:
         raise AmbiguousData(f"{where}: row {row} is nested deeper than any table", subject=where) from None
     except UnicodeDecodeError:
@@ -84,6 +84,9 @@ def _whole(text: str) -> int:
     if len(text) > 20 or not -(2**63) <= (value := int(text)) < 2**63:
         raise _Odd("holds an integer beyond 64 bits")
     return value
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole)
 
 
 def _column(values: list[Any], name: str, where: str) -> pa.ChunkedArray:

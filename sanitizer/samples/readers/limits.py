@@ -43,7 +43,14 @@ class Budget:
             )
 
     def spend_batch(self, batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
-        """Take what `batch` holds."""
+        """Take what `batch` holds; raises `AmbiguousData` unless all of it is what its types say.
+
+        Arrow trusts files: offsets may point outside, text of Parquet need not be UTF-8.
+        """
+        try:
+            batch.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise AmbiguousData(f"{where} holds values that are none: {error}", subject=where) from error
         self.spend(batch.num_rows, batch.nbytes, where)
         return batch
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import zipfile
+import zlib
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -28,7 +29,7 @@ def read(file: BinaryIO, where: str, budget: Budget) -> pa.Table:
             names = [m.filename.removesuffix(".npy") for m in members]
             check_names(names, where)
             arrays = {name: _member(archive, m, where, budget) for name, m in zip(names, members, strict=True)}
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
         raise AmbiguousData(f"{where} cannot be read as npz: {error}", subject=where) from error
     try:
         columns, shapes = from_arrays(arrays)
