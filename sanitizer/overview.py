@@ -11,12 +11,12 @@ from typing import Any
 from sanitizer import quarantine, samples
 from sanitizer.errors import UsageError, printable
 from sanitizer.expectations import GateResult
-from sanitizer.pipeline import reference
 from sanitizer.provenance.delivery import VerifiedDelivery
 from sanitizer.provenance.trust import TrustRoot
+from sanitizer.reference import reference
 from sanitizer.report import facts, html
 from sanitizer.report import json as report_json
-from sanitizer.store import deliveries, releases
+from sanitizer.store import Store, deliveries, releases
 from sanitizer.store.ledger import audit as audit_ledger
 from sanitizer.store.ledger import last_checkpoint
 from sanitizer.verdicts import Verdicts
@@ -97,32 +97,41 @@ def verdicts(root: Path | str, path: str) -> Verdicts:
 
 
 def write_reports(root: Path | str) -> list[Path]:
-    """A page and a JSON file for each judged delivery, and `latest.html`: those of the newest release and all that wait, worst first."""
+    """A page and a JSON file for each judged delivery, and `latest.html`: those of the newest release and all that wait, worst first.
+
+    What went into an earlier release does not change any more, and its page stays as it is.
+    """
     ws = Workspace.open(root)
-    with ws.store() as store, store.reading() as view:
-        came = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if "verdicts" in d.artefacts]
-        published = [r for r in releases.listed(view, ws.policy.dataset) if r.state == "published"]
-        checkpoint = last_checkpoint(view)
     pages, latest = [], []
-    for d in came:
-        holder = next((r for r in published if d.state == "published" and r.at >= d.updated_at), None)
-        told = _report(ws, d, holder, checkpoint)
-        pages.append(ws.reports / f"{d.path.replace('/', '-')}.html")
-        write(pages[-1], html(told).encode())
-        write(pages[-1].with_suffix(".json"), report_json(told).encode())
-        if holder is None or holder == published[-1]:
-            latest.append(told)
+    with ws.store() as store:
+        with store.reading() as view:
+            came = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if "verdicts" in d.artefacts]
+            published = [r for r in releases.listed(view, ws.policy.dataset) if r.state == "published"]
+            checkpoint = last_checkpoint(view)
+        for d in came:
+            holder = next((r for r in published if d.state == "published" and r.at >= d.updated_at), None)
+            current = holder is None or holder == published[-1]
+            pages.append(ws.reports / f"{d.path.replace('/', '-')}.html")
+            if current or not pages[-1].exists():
+                told = _report(ws, store, d, holder, checkpoint)
+                write(pages[-1], html(told).encode())
+                write(pages[-1].with_suffix(".json"), report_json(told).encode())
+                if current:
+                    latest.append(told)
     if latest:
         write(ws.reports / "latest.html", html(latest).encode())
     return [*pages, *([ws.reports / "latest.html"] if latest else [])]
 
 
-def _report(ws: Workspace, d: deliveries.DeliveryState, holder: releases.ReleaseState | None, checkpoint: str) -> dict[str, Any]:
+def _report(
+    ws: Workspace, store: Store, d: deliveries.DeliveryState, holder: releases.ReleaseState | None, checkpoint: str
+) -> dict[str, Any]:
     body = ws.blobs.read_json(d.artefacts["verdicts"])
+    known = reference(ws, store, body["reference"])
     return facts(
         ws.verdicts(d.artefacts["verdicts"]),
         samples.load(body["samples"], ws.blobs),
-        trusted=reference(ws, body["reference"]),
+        trusted=None if known is None else known.samples,
         delivery=VerifiedDelivery.from_json(ws.blobs.read_json(d.artefacts["verified"]), ws.blobs),
         gate=GateResult.from_json(ws.blobs.read_json(d.artefacts["gate"])["gate"]),
         release=None if holder is None else {"version": holder.version, "digest": holder.digest, "samples": holder.facts.get("samples")},

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from sanitizer.errors import DigestMismatch, Held, Refused, SanitizerError, Suit
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
 from sanitizer.provenance.trust import FileTrustState, TrustRoot
+from sanitizer.reference import reference
 from sanitizer.release import parts
-from sanitizer.release.gate import open_release, verify_release
+from sanitizer.release.gate import verify_release
 from sanitizer.release.publish import publish as publish_release
-from sanitizer.samples import Samples
 from sanitizer.store import Store, deliveries, pins, releases
 from sanitizer.workspace import Workspace, fetch
 
@@ -140,9 +140,11 @@ def judge(workspace: Path | str, checked: str) -> str:
     gate_result = expectations.GateResult.from_json(screened["gate"])
     with ws.store() as store, _settling(store, rows.origin):
         version = _newest(ws, store)
-        trusted = reference(ws, version)
+        known = reference(ws, store, version)
+        trusted = None if known is None else known.samples
         evidence = detectors.run(rows, trusted, ws.policy.detect)
         decided = verdicts.decide(evidence, rows, trusted, ws.policy).with_failed_rows(gate_result.row_failures)
+        decided = replace(decided, notes=(*decided.notes, *(known.notes if known else ())))
         body = {"checked": checked, "samples": screened["samples"], "reference": version, "table": ws.keep(decided.to_arrow())}
         made = ws.blobs.put_json(body)
         share = decided.quarantined / max(1, len(decided.table))
@@ -264,14 +266,6 @@ def sanitize(workspace: Path | str, ref: str) -> Outcome:
         state = "refused" if isinstance(error, Refused) else "held" if isinstance(error, Held) else "failed"
         return Outcome(ref, state, error=error)
     return Outcome(ref, "decided", quarantined=Workspace.open(workspace).verdicts(judged).quarantined)
-
-
-def reference(ws: Workspace, version: int | None) -> Samples | None:
-    """The rows that deliveries are judged against: a release, verified like anybody else's; None before the first."""
-    if version is None:
-        return None
-    with open_release(ws.releases / ws.policy.dataset / str(version), trust=ws.trust) as opened:
-        return opened.samples()
 
 
 def _newest(ws: Workspace, store: Store) -> int | None:
