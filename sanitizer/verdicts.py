@@ -262,7 +262,7 @@ def _sources(evidence: list[Evidence], samples: UnverifiedSamples, quarantined: 
     table = pd.DataFrame({"accused": False, "samples": given.value_counts().sort_index()})
     table["suspicious"] = pd.Series(quarantined[: len(given)]).groupby(given.to_numpy()).sum().reindex(table.index).fillna(0).astype(int)
     table["p_value"] = np.nan
-    for finding in (f for e in evidence for f in e.sources):
+    for finding in (f for e in evidence for f in e.sources if f.source in table.index):
         table.loc[finding.source, ["accused", "suspicious", "p_value"]] = [finding.accused, finding.suspicious, finding.p_value]
     table = table.astype(columns)
     table.index.name = "source"

@@ -24,14 +24,21 @@ def table(rows: int, seed: int = 0) -> pd.DataFrame:
     return frame.assign(colour=rng.choice(["red", "green", "blue"], rows), label=np.where(label == 1, "yes", "no"))
 
 
-def found(root: Path) -> Workspace:
-    """A workspace with a baseline of 300 rows and two suppliers."""
+def found(root: Path, *, annotated: bool = False, **policy: str) -> Workspace:
+    """A workspace with a baseline of 300 rows and two suppliers.
+
+    `annotated` adds a column `by` that says who labelled each row; `policy` adds lines to sections of the policy.
+    """
     workspace = bootstrap.init(root, dataset="toy", label="label")
+    file = root / "sanitizer.toml"
+    for section, line in {"samples": 'source = "by"', **policy}.items() if annotated else policy.items():
+        file.write_text(file.read_text().replace(f"[{section}]\n", f"[{section}]\n{line}\n"))
     for source in SOURCES:
         keys.new_key(root / "keys" / f"{source}.pem")
         bootstrap.add_source(root, source, [root / "keys" / f"{source}.pub.pem"])
     data = root / "baseline.csv"
-    table(300, seed=1).to_csv(data, index=False)
+    rows = table(300, seed=1)
+    (rows.assign(by=np.resize(["w1", "w2", "w7"], 300)) if annotated else rows).to_csv(data, index=False)
     bootstrap.baseline(root, data, reason="the tests trust it")
     return workspace
 

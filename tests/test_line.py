@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 from sanitizer import overview, pipeline
+from sanitizer.detectors import Evidence, SourceFinding
 from sanitizer.errors import SanitizerError
+from sanitizer.features import Features
 from sanitizer.release.gate import open_release, verify_release
 from sanitizer.store import deliveries
 from sanitizer.store.ledger import entries
@@ -219,3 +221,30 @@ def test_a_copy_offered_by_somebody_else_first_does_not_block_the_true_delivery(
     assert outcomes["bolt/true"].error is None
     told = [kind for kind, _ in ledger(root) if kind in ("delivery.refused", "delivery.published")]
     assert told[-2:] == ["delivery.refused", "delivery.published"]
+
+
+class Accuser:
+    """A witness of the user's own, who mistrusts one annotator."""
+
+    name = "accuser"
+    kind = "group"
+
+    def testify(self, features: Features) -> Evidence:
+        return Evidence(self.name, "group", "source", sources=(SourceFinding("w7", accused=True, suspicious=5, p_value=0.001),))
+
+
+def test_what_an_accused_annotator_brings_next_waits_for_a_person(tmp_path: Path) -> None:
+    root = tmp_path / "w"
+    found(root, annotated=True, detect=f'extra = ["{__name__}:Accuser"]')
+    crowd = table(120, seed=5).assign(by=["w1", "w7"] * 60)
+    signed(root, place(root, "first", crowd))
+    (outcome,) = pipeline.run(root)
+    assert outcome.state == "decided", outcome.error
+    signed(root, place(root, "second", table(120, seed=6).assign(by="w1")), sequence=2)
+    signed(root, place(root, "third", crowd.assign(f0=crowd["f0"] + 0.01)), sequence=3)
+    second, third = pipeline.run(root)
+    assert second.state == "decided"
+    assert (third.state, third.error and third.error.code) == ("held", "too_suspicious")
+    assert "holds rows of w7, accused in acme/first" in str(third.error)
+    pipeline.lift(root, "acme/third", reviewer="ada", reason="w7 was trained anew")
+    assert states(root)["acme/third"][0] == "decided"
