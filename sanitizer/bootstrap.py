@@ -11,10 +11,11 @@ from typing import Any
 
 from securesystemslib.signer import Signer
 
-from sanitizer import expectations, samples
+from sanitizer import expectations, lineage, samples
 from sanitizer.errors import UsageError
 from sanitizer.pipeline import publish
 from sanitizer.provenance import keys, trust_edit
+from sanitizer.provenance.trust import TrustRoot
 from sanitizer.release import parts
 from sanitizer.release.gate import open_release
 from sanitizer.store import deliveries
@@ -45,11 +46,29 @@ def owners(workspace: Workspace, uris: Sequence[str] = ()) -> list[Signer]:
     return [workspace.signer(uri) for uri in uris or (f"file:{OWNER}",)]
 
 
-def add_source(root: Path, name: str, public: Sequence[Path], *, threshold: int = 1, uris: Sequence[str] = ()) -> None:
-    """Lets the keys in the PEM files `public` sign deliveries of `name`."""
+def add_source(
+    root: Path,
+    name: str,
+    public: Sequence[Path],
+    *,
+    threshold: int = 1,
+    expires: datetime | None = None,
+    tuf_root: Path | None = None,
+    uris: Sequence[str] = (),
+) -> None:
+    """Lets the keys in the PEM files `public`, or the TUF repository that begins at the file `tuf_root`, prove deliveries of `name`."""
     workspace = Workspace.open(root)
     allowed = [keys.public_key(path) for path in public]
-    trust_edit.add_source(workspace.trust, name, allowed, signers=owners(workspace, uris), now=datetime.now(UTC), threshold=threshold)
+    trust_edit.add_source(
+        workspace.trust,
+        name,
+        allowed,
+        signers=owners(workspace, uris),
+        now=datetime.now(UTC),
+        threshold=threshold,
+        expires=expires,
+        tuf_root=None if tuf_root is None else tuf_root.read_bytes(),
+    )
     (workspace.inbox / name).mkdir(parents=True, exist_ok=True)
     _note(workspace, "trust.source-added", name, {"keys": [k.keyid for k in allowed], "threshold": threshold})
 
@@ -79,11 +98,33 @@ def revoke(root: Path, kind: str, name: str, *, reason: str, uris: Sequence[str]
     _note(workspace, "trust.revoked", name, {"kind": kind, "reason": reason})
 
 
+def recall(root: Path, kind: str, name: str, *, reason: str, uris: Sequence[str] = ()) -> list[int]:
+    """Revokes a source, a delivery, a key or a release, and tells which published versions no gate lets through any more.
+
+    A release is named by its version, `dataset/version` or digest, a delivery by its digest or `source/name`.
+    """
+    workspace = Workspace.open(root)
+    trust = TrustRoot.load(workspace.trust, now=datetime.now(UTC))
+    if kind == "release":
+        number = name.rpartition("/")[2]
+        found = [r.digest for r in lineage.published(workspace, trust) if name == r.digest or number == str(r.version)]
+        if not found:
+            raise UsageError(f"there is no release {name} of {workspace.policy.dataset}", subject=name)
+        name = found[-1]
+    elif kind == "delivery":
+        [*_, delivery] = [None, *lineage.trace(root, name).deliveries]
+        if delivery is None:
+            raise UsageError(f"no delivery {name} ever came: see `sanitizer report`", subject=name)
+        name = delivery["digest"]
+    versions = lineage.reached(root, kind, name)
+    revoke(root, kind, name, reason=reason, uris=uris)
+    return versions
+
+
 def sign_policy(root: Path, *, uris: Sequence[str] = ()) -> None:
     """Puts the edited `sanitizer.toml` in force."""
     workspace = Workspace.open(root)
-    policy = (workspace.root / POLICY_FILE).read_bytes()
-    trust_edit.sign_policy(workspace.trust, policy, signers=owners(workspace, uris), now=datetime.now(UTC))
+    trust_edit.sign_policy(workspace.trust, workspace.toml, signers=owners(workspace, uris), now=datetime.now(UTC))
     _note(workspace, "trust.policy-signed", workspace.policy.dataset, {"policy": workspace.policy.digest})
 
 

@@ -21,6 +21,8 @@ from sanitizer.errors import Held, SanitizerError, UsageError, printable, worst
 _log = logging.getLogger(__name__)
 _PATH = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False, readable=True)
+_DAY = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"])
 
 
 def _format(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,7 +69,8 @@ def init(folder: Path, dataset: str, label: str | None, form: str) -> None:
     from sanitizer import bootstrap
 
     workspace = bootstrap.init(folder, dataset=dataset, label=label)
-    _say(form, f"workspace {workspace.root}: edit sanitizer.toml, then `sanitizer trust add-source`", {"workspace": str(workspace.root)})
+    then = "edit sanitizer.toml and `sanitizer trust sign-policy`, then `sanitizer trust add-source`"
+    _say(form, f"workspace {workspace.root}: {then}", {"workspace": str(workspace.root)})
 
 
 @cli.group()
@@ -103,18 +106,56 @@ def _owners(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--owner", "owners", multiple=True, help="signer URI of an owner; default: the key that `init` made")(command)
 
 
+@trust.command("init")
+@click.argument("directory", type=_FOLDER)
+@click.option("--owner", "owners", multiple=True, required=True, help="signer URI of an owner; repeat for several")
+@click.option("--threshold", type=int, default=1, show_default=True, help="how many owners must sign a change")
+@click.option("--release", type=_FILE, required=True, help="public key file of the releases (ECDSA P-256)")
+@click.option("--ledger", type=_FILE, help="public key file of the ledger's checkpoints")
+@click.option("--policy", type=_FILE, help="sanitizer.toml, which nobody can change alone then")
+@_format
+def trust_init(
+    directory: Path, owners: tuple[str, ...], threshold: int, release: Path, ledger: Path | None, policy: Path | None, form: str
+) -> None:
+    """Make a trust root in DIRECTORY, for owners who keep their keys elsewhere; `init` makes one for a workspace."""
+    from sanitizer.provenance import keys, trust_edit
+
+    trust_edit.init(
+        directory,
+        owners=[keys.signer(uri, base=Path.cwd()) for uri in owners],
+        threshold=threshold,
+        release=keys.public_key(release),
+        ledger=None if ledger is None else keys.public_key(ledger),
+        policy=None if policy is None else policy.read_bytes(),
+        now=datetime.now(UTC),
+    )
+    _say(form, f"{directory}: a trust root; hand out {directory / '1.root.json'} by another way than the data", {"trust": str(directory)})
+
+
 @trust.command("add-source")
 @click.argument("name")
-@click.argument("public", type=_PATH, nargs=-1, required=True)
+@click.argument("public", type=_FILE, nargs=-1)
 @click.option("--threshold", type=int, default=1, show_default=True, help="how many of the keys must sign each delivery")
+@click.option("--expires", type=_DAY, help="after it nothing of this source is accepted; default: as long as the trust root is renewed")
+@click.option("--tuf-root", type=_FILE, help="root.json of the source's own TUF repository, got by a safe way; then no key is needed")
 @_owners
 @_workspace
 @_format
-def trust_add_source(name: str, public: tuple[Path, ...], threshold: int, owners: tuple[str, ...], workspace: Path, form: str) -> None:
+def trust_add_source(
+    name: str,
+    public: tuple[Path, ...],
+    threshold: int,
+    expires: datetime | None,
+    tuf_root: Path | None,
+    owners: tuple[str, ...],
+    workspace: Path,
+    form: str,
+) -> None:
     """Let the keys in the PUBLIC files sign deliveries of the source NAME."""
     from sanitizer import bootstrap
 
-    bootstrap.add_source(workspace, name, public, threshold=threshold, uris=owners)
+    until = None if expires is None else expires.replace(tzinfo=UTC)
+    bootstrap.add_source(workspace, name, public, threshold=threshold, expires=until, tuf_root=tuf_root, uris=owners)
     _say(form, f"{name} may deliver now, into inbox/{name}/<delivery>/", {"source": name})
 
 
@@ -164,28 +205,31 @@ def trust_sign_policy(owners: tuple[str, ...], workspace: Path, form: str) -> No
 
 
 @trust.command("show")
+@click.argument("directory", type=_FOLDER, required=False)
 @_workspace
 @_format
-def trust_show(workspace: Path, form: str) -> None:
-    """Who may sign for what."""
+def trust_show(directory: Path | None, workspace: Path, form: str) -> None:
+    """Who may sign for what, by the trust root in DIRECTORY (none: that of the workspace)."""
     from sanitizer.provenance import trust_edit
     from sanitizer.provenance.trust import TrustRoot
 
-    shown = trust_edit.show(TrustRoot.load(sanitizer.Workspace.open(workspace).trust, now=datetime.now(UTC)))
+    shown = trust_edit.show(TrustRoot.load(directory or sanitizer.Workspace.open(workspace).trust, now=datetime.now(UTC)))
     _say(form, json.dumps(shown, indent=2), shown)
 
 
 @trust.command("lint")
+@click.argument("directory", type=_FOLDER, required=False)
 @_workspace
 @_format
-def trust_lint(workspace: Path, form: str) -> int:
-    """What is wrong with the trust root, or will be soon; exit 2 where something is."""
+def trust_lint(directory: Path | None, workspace: Path, form: str) -> int:
+    """What is wrong with the trust root in DIRECTORY (none: that of the workspace), or will be soon; exit 2 where something is."""
     from sanitizer.provenance import trust_edit
 
-    found = trust_edit.lint(sanitizer.Workspace.open(workspace).trust, now=datetime.now(UTC))
+    found = trust_edit.lint(directory or sanitizer.Workspace.open(workspace).trust, now=datetime.now(UTC))
     lines = [f"{p.level}: {p.where}: {printable(p.message)}" for p in found] or ["nothing to say against it"]
-    _say(form, "\n".join(lines), {"problems": [asdict(p) for p in found]})
-    return UsageError.exit_code if any(p.level == "error" for p in found) else 0
+    wrong = any(p.level == "error" for p in found)
+    _say(form, "\n".join(lines), {"ok": not wrong, "problems": [asdict(p) for p in found]})
+    return UsageError.exit_code if wrong else 0
 
 
 # --- suppliers -----------------------------------------------------------------------------------------------------------
@@ -196,11 +240,22 @@ def trust_lint(workspace: Path, form: str) -> int:
 @click.option("--source", required=True, help="who delivers, as the trust root knows them")
 @click.option("--key", "uris", multiple=True, required=True, help="signer URI, such as file:keys/lab.pem; repeat for a threshold")
 @click.option("--sequence", type=int, help="number of this delivery, above the last; default: seconds since 1970")
-@click.option("--expires", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]), help="default: 30 days from now")
+@click.option("--expires", type=_DAY, help="default: 30 days from now")
+@click.option(
+    "--schema", "pinned", type=_FILE, help="schema.json of the receiver: the rows are read by it, and signed as well as the bytes"
+)
 @click.option("--add-signature", is_flag=True, help="sign a delivery that somebody else signed already")
 @_format
 def deliver(
-    directory: Path, source: str, uris: tuple[str, ...], sequence: int | None, expires: datetime | None, *, add_signature: bool, form: str
+    directory: Path,
+    source: str,
+    uris: tuple[str, ...],
+    sequence: int | None,
+    expires: datetime | None,
+    pinned: Path | None,
+    *,
+    add_signature: bool,
+    form: str,
 ) -> None:
     """Sign the files in DIRECTORY as a delivery: writes delivery.dsse.json, last and by rename."""
     from sanitizer.provenance import delivery, keys
@@ -212,8 +267,22 @@ def deliver(
         now = datetime.now(UTC)
         end = now + timedelta(days=30) if expires is None else expires.replace(tzinfo=UTC)
         number = int(now.timestamp()) if sequence is None else sequence
-        manifest = delivery.deliver(directory, source=source, signers=signers, sequence=number, issued=now, expires=end)
+        rows = {} if pinned is None else _rows(directory, pinned)
+        manifest = delivery.deliver(directory, source=source, signers=signers, sequence=number, issued=now, expires=end, **rows)
     _say(form, f"{manifest}: signed", {"manifest": str(manifest)})
+
+
+def _rows(directory: Path, pinned: Path) -> dict[str, str]:
+    """Schema id and root over the rows of what is to be delivered."""
+    from sanitizer import samples
+    from sanitizer.samples.proof import rows_root
+
+    try:
+        schema = samples.Schema.from_json(json.loads(pinned.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise UsageError(f"{pinned} is not a schema: {error}", subject=str(pinned)) from error
+    rows = samples.read_path(directory, label=schema.label, source=schema.source, schema=schema)
+    return {"schema_id": schema.id, "rows_root": rows_root(rows.row_digests)}
 
 
 # --- detectors without a workspace ---------------------------------------------------------------------------------------
@@ -227,7 +296,7 @@ def deliver(
 @click.option("--modality", type=click.Choice(["tabular", "text", "image", "embedding", "ratings"]), help="default: inferred")
 @click.option("--html", type=_PATH, help="write the HTML report here")
 @click.option("--fail-on", type=click.FloatRange(0, 1), help="exit 1 only from this share of quarantined samples on")
-@click.option("--format", "form", type=click.Choice(["text", "json", "sarif", "junit"]), default="text", show_default=True)
+@_format
 def scan(
     data: Path,
     trusted: Path | None,
@@ -240,14 +309,9 @@ def scan(
 ) -> int:
     """Judge DATA (CSV, JSONL, Parquet, Arrow, npz) with the detectors only; no workspace, nothing that a release would take."""
     found = sanitizer.scan(data, label=label, trusted=trusted, source=source, modality=modality)
-    from sanitizer import report
-
     if html is not None:
         found.to_html(html)
-    if form in ("sarif", "junit"):
-        click.echo((report.sarif if form == "sarif" else report.junit)(found.facts(name=data.name)))
-    else:
-        _say(form, str(found), found.facts())
+    _say(form, str(found), found.facts())
     if found.held:
         return Held.exit_code
     share = found.judged.quarantined / max(1, len(found.verdicts))
@@ -358,6 +422,193 @@ def gate(path: Path, trust: Path, state: Path | None, form: str) -> None:
     found = verify_release(path, trust, state=state)
     facts = {"path": str(found.path), "dataset": found.dataset, "version": found.version, "digest": found.digest, "samples": found.samples}
     _say(form, f"{found.path}: release {found.version} of {found.dataset} verifies, {found.samples:,} samples", facts)
+
+
+# --- what became of a sample ---------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.argument("before", type=_PATH)
+@click.argument("after", type=_PATH)
+@click.option("--trust", type=_PATH, help="trust root, where BEFORE or AFTER is a release")
+@click.option("--label", help="label column, where BEFORE is no release")
+@click.option(
+    "--key", "keys_", multiple=True, help="column that names a sample, so that a change is told from an addition; repeat for several"
+)
+@click.option("--limit", type=int, default=10, show_default=True, help="sample ids listed of each kind")
+@_format
+def diff(before: Path, after: Path, trust: Path | None, label: str | None, keys_: tuple[str, ...], limit: int, form: str) -> int:
+    """Which samples were added, removed, changed or relabelled, in any row order: files, folders or releases; exit 1 if any were."""
+    from sanitizer import samples
+
+    first = _side(before, trust, label, None)
+    second = _side(after, trust, label, first.schema)
+    found = samples.diff(first, second, key=keys_ or None)
+    ids = {
+        "added": [second.sample_ids[i] for i in found.added[:limit]],
+        "removed": [first.sample_ids[i] for i in found.removed[:limit]],
+        "changed": [[first.sample_ids[i], second.sample_ids[j]] for i, j in found.changed[:limit]],
+        "relabelled": [[first.sample_ids[i], second.sample_ids[j]] for i, j in found.relabelled[:limit]],
+    }
+    lines = [f"{name}: {number:,}" for name, number in found.counts.items()]
+    lines += [f"  {name} {' -> '.join([i] if isinstance(i, str) else i)}" for name, some in ids.items() for i in some]
+    _say(form, "\n".join(lines), {"counts": found.counts, "samples": ids})
+    return int(bool(found))
+
+
+def _side(path: Path, trust: Path | None, label: str | None, schema: Any) -> Any:
+    """The samples of a release, which is verified, or of files."""
+    from sanitizer import samples
+
+    if (path / "provenance.intoto.json").is_file() or (path / "latest").is_file():
+        with sanitizer.open_release(path, trust=trust) as opened:
+            rows = opened.samples()
+            return rows if schema is None else samples.align(rows, to=schema)[0]
+    if not path.exists():
+        raise UsageError(f"there is nothing at {path}", subject=str(path))
+    if schema is not None:
+        return samples.read_path(path, label=schema.label, source=schema.source, schema=schema)
+    return samples.read_path(path, label=label)
+
+
+@cli.command()
+@click.argument("name")
+@_workspace
+@_format
+def trace(name: str, workspace: Path, form: str) -> None:
+    """Which releases hold NAME: a sample (id or row digest), a source, a key id, or a delivery (digest or source/name)."""
+    from sanitizer import lineage
+
+    found = lineage.trace(workspace, name)
+    lines = [f"{found.kind} {name}: in {len(found.releases)} releases"]
+    lines += [
+        f"  release {h.version}: {h.samples:,} samples, from {', '.join(h.deliveries)}"
+        + (f"; revoked, {printable(h.revoked)}" if h.revoked else "")
+        for h in found.releases
+    ]
+    lines += [f"  delivery {printable(d['path'])}: {d['state']}, {d['digest']}" for d in found.deliveries]
+    lines += [f"  quarantine {k['id']}: {k['state']}, {k['cause']}" for k in found.quarantine]
+    _say(form, "\n".join(lines), found.to_json())
+
+
+@cli.command()
+@click.argument("sample", required=False)
+@click.option("--release", type=_FOLDER, help="default: the newest release of the workspace")
+@click.option("--trust", type=_PATH, help="default: the trust root of the workspace")
+@click.option("--to", type=click.Path(path_type=Path, dir_okay=False), help="write the proof to this file")
+@click.option("--check", type=_FILE, help="check the proof in this file instead; needs no release")
+@_workspace
+@_format
+def prove(
+    sample: str | None, release: Path | None, trust: Path | None, to: Path | None, check: Path | None, workspace: Path, form: str
+) -> None:
+    """The proof that a release holds SAMPLE (its id), for somebody who has neither the release nor its data."""
+    from sanitizer import lineage
+
+    if (sample is None) == (check is None):
+        raise UsageError("name a sample, or a proof with --check")
+    root = trust or sanitizer.Workspace.open(workspace).trust
+    if check is not None:
+        proven = lineage.check_proof(check.read_bytes(), root)
+        _say(form, f"{proven['sample']} is row {proven['row']} of release {proven['version']} of {proven['dataset']}", proven)
+        return
+    made = lineage.prove_sample(release or _newest(workspace), str(sample), root)
+    if to is not None:
+        to.write_text(json.dumps(made, sort_keys=True), encoding="utf-8")
+    text = f"{made['sample']} is in release {made['version']} of {made['dataset']}, under {made['rows_root']}"
+    _say(form, text if to is None else f"{text}; proof in {to}", made)
+
+
+def _newest(workspace: Path) -> Path:
+    opened = sanitizer.Workspace.open(workspace)
+    return opened.releases / opened.policy.dataset
+
+
+@cli.command()
+@click.argument("release", type=_FOLDER, required=False)
+@click.option("--trust", type=_PATH, help="default: the trust root of the workspace")
+@_workspace
+def bom(release: Path | None, trust: Path | None, workspace: Path) -> None:
+    """Print the bill of materials (CycloneDX 1.6) of RELEASE, verified; none named: the newest of the workspace."""
+    from sanitizer import lineage
+
+    found = lineage.bill(release or _newest(workspace), trust or sanitizer.Workspace.open(workspace).trust)
+    click.echo(found.decode(), nl=False)
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(["source", "delivery", "release", "key"]))
+@click.argument("name")
+@click.option("--reason", required=True, help="why; signed, in the ledger, and shown by every gate")
+@_owners
+@_workspace
+@_format
+def revoke(kind: str, name: str, reason: str, owners: tuple[str, ...], workspace: Path, form: str) -> None:
+    """Recall a source, a delivery, a key or a release (its version), for good; no gate lets through what holds it."""
+    from sanitizer import bootstrap
+
+    versions = bootstrap.recall(workspace, kind, name, reason=reason, uris=owners)
+    told = ", ".join(map(str, versions)) or "none"
+    text = f"{kind} {name}: revoked; releases that no gate lets through any more: {told}; `sanitizer publish` makes one without it"
+    _say(form, text, {"kind": kind, "name": name, "releases": versions})
+
+
+@cli.command()
+@click.argument("data", type=_PATH, required=False)
+@click.option("--label", help="label column of DATA")
+@click.option("--source", help="source column of DATA")
+@click.option("--family", "families", multiple=True, help="only this attack; repeat for several; default: all that make sense")
+@click.option("--rate", type=click.FloatRange(0, 0.5, min_open=True), default=0.03, show_default=True, help="share of planted samples")
+@click.option("--seed", type=int, default=0, show_default=True)
+@_workspace
+@_format
+def drill(
+    data: Path | None,
+    label: str | None,
+    source: str | None,
+    families: tuple[str, ...],
+    rate: float,
+    seed: int,
+    workspace: Path,
+    form: str,
+) -> None:
+    """Plant known attacks in a copy of the newest release (or of DATA that you trust), and tell what would have been caught."""
+    from sanitizer import exercise
+
+    options: dict[str, Any] = {"families": families, "rate": rate, "seed": seed}
+    if data is not None:
+        found = exercise.of_data(data, label=label, source=source, **options)
+    else:
+        found = exercise.of_workspace(workspace, **options)
+    lines = [f"planted in {found['delivery']:,} rows, judged against {found['trusted']:,} others, at {rate:.1%}"]
+    lines += [f"  {family:<18} {_caught(told)}" for family, told in found["attacks"].items()]
+    _say(form, "\n".join(lines), found)
+
+
+def _caught(told: dict[str, Any]) -> str:
+    if "left_out" in told:
+        return f"left out: {printable(told['left_out'])}"
+    return (
+        f"{told['caught']:>4} of {told['planted']:<4} {told['recall']:>4.0%} (90 % interval {told['low']:.0%} to {told['high']:.0%}), "
+        f"honest rows quarantined beside them {told['honest']:.2%}"
+    )
+
+
+@cli.command()
+@_workspace
+@_format
+def doctor(workspace: Path, form: str) -> int:
+    """Try out whether this machine and the workspace, if there is one, are fit to work; exit 2 where something is wrong."""
+    from sanitizer import doctor as examined
+
+    found = examined.examine(workspace if (workspace / "sanitizer.toml").exists() else None)
+    wrong = any(f.level == "error" for f in found)
+    _say(
+        form,
+        "\n".join(f"{f.level:<8} {f.what:<20} {printable(f.message)}" for f in found),
+        {"ok": not wrong, "findings": [asdict(f) for f in found]},
+    )
+    return UsageError.exit_code if wrong else 0
 
 
 # --- quarantine ----------------------------------------------------------------------------------------------------------
@@ -490,140 +741,6 @@ def quarantine_export(file: Any, kind: str, workspace: Path) -> None:
         {"csv": quarantine.export_csv, "jsonl": quarantine.export_jsonl}[kind](view, file)
 
 
-# --- review --------------------------------------------------------------------------------------------------------------
-
-
-@cli.command()
-@click.option("--demo", is_flag=True, help="first fill the workspace (made when it is not there) with 500 held samples of every modality")
-@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen at; others than this machine's need accounts")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one")
-@click.option("--name", "names", multiple=True, help="host name under which people reach it; repeat for more")
-@click.option("--https", is_flag=True, help="people reach it by https only (a proxy in front ends it)")
-@click.option("--proxy", "addresses", multiple=True, help="address of a reverse proxy that signs people in (OIDC, SAML, LDAP)")
-@click.option("--proxy-secret", type=_PATH, help="file with the secret that the proxy sends in X-Sanitizer-Proxy")
-@click.option("--proxy-header", default="X-Forwarded-User", show_default=True, help="header in which the proxy names who asks")
-@_workspace
-def review(
-    host: str,
-    port: int,
-    names: tuple[str, ...],
-    addresses: tuple[str, ...],
-    proxy_secret: Path | None,
-    proxy_header: str,
-    workspace: Path,
-    *,
-    demo: bool,
-    https: bool,
-) -> None:
-    """Serve the review of held samples to a browser, until it is interrupted."""
-    from sanitizer.review import fill, serve, trusted_proxy
-
-    proxy = trusted_proxy(addresses, proxy_secret, proxy_header)
-    if demo:
-        click.echo(f"{fill(workspace)} samples are held in {workspace}")
-
-    def announce(address: str) -> None:
-        click.echo(f"open {address}")
-        click.echo("stop with Ctrl-C")
-
-    serve(workspace, host=host, port=port, names=names, proxy=proxy, secure=https, announce=announce)
-
-
-@cli.group()
-def users() -> None:
-    """Who may review: accounts, each with one role.
-
-    viewer looks · reviewer decides · approver decides and agrees with what others proposed · auditor looks, measures and exports ·
-    admin makes accounts and decides nothing
-    """
-
-
-_ROLES = click.Choice(["viewer", "reviewer", "approver", "auditor", "admin"])
-
-
-def _password(command: Callable[..., Any]) -> Callable[..., Any]:
-    return click.option("--password-stdin", is_flag=True, help="read the password from standard input instead of asking for it")(command)
-
-
-def _ask_password(*, stdin: bool) -> str:
-    """A password, never from an argument: the process list shows those to everybody."""
-    if stdin:
-        return sys.stdin.readline().rstrip("\r\n")
-    return str(click.prompt("password", hide_input=True, confirmation_prompt=True, err=True))
-
-
-def _account_line(account: Any) -> str:
-    how = "password" if account.has_password else "no password"
-    works = f", for {', '.join(map(printable, account.sources))}" if account.sources else ""
-    return f"{account.name:<24} {account.role:<10} {'open' if account.active else 'closed':<7} {how}{works}"
-
-
-@users.command("add")
-@click.argument("name")
-@click.option("--role", type=_ROLES, required=True)
-@click.option(
-    "--source", "sources", multiple=True, help="a supplier or annotator that this person is, or works for: they never decide on its samples"
-)
-@click.option("--no-password", is_flag=True, help="signs in by a trusted proxy or Airflow only")
-@_password
-@_workspace
-@_format
-def users_add(
-    name: str, role: str, sources: tuple[str, ...], workspace: Path, form: str, *, no_password: bool, password_stdin: bool
-) -> None:
-    """Make an account."""
-    from sanitizer.review import owner, people, state
-
-    if no_password and password_stdin:
-        raise UsageError("--no-password and --password-stdin exclude each other")
-    password = None if no_password else _ask_password(stdin=password_stdin)
-    with state(workspace) as store, store.transaction() as tx:
-        made = people.add(tx, name, role, password=password, sources=sources, actor=owner())
-    _say(form, _account_line(made), {"account": asdict(made)})
-
-
-@users.command("ls")
-@_workspace
-@_format
-def users_ls(workspace: Path, form: str) -> None:
-    """List accounts."""
-    from sanitizer.review import people, state
-
-    with state(workspace) as store, store.reading() as view:
-        found = people.listed(view)
-    _say(form, "\n".join(map(_account_line, found)) or "nobody has an account yet", {"accounts": [asdict(one) for one in found]})
-
-
-@users.command("change")
-@click.argument("name")
-@click.option("--role", type=_ROLES)
-@click.option("--source", "sources", multiple=True, help="replaces the sources; '' for none")
-@click.option("--close/--open", "closed", default=None, help="a closed account cannot sign in; its sessions end at once")
-@click.option("--password", is_flag=True, help="ask for a new password")
-@_password
-@_workspace
-@_format
-def users_change(
-    name: str,
-    role: str | None,
-    sources: tuple[str, ...],
-    workspace: Path,
-    form: str,
-    *,
-    closed: bool | None,
-    password: bool,
-    password_stdin: bool,
-) -> None:
-    """Change an account; a new role, a new password and closing end its sessions at once."""
-    from sanitizer.review import owner, people, state
-
-    word = _ask_password(stdin=password_stdin) if password or password_stdin else None
-    active = None if closed is None else not closed
-    with state(workspace) as store, store.transaction() as tx:
-        made = people.change(tx, name, actor=owner(), role=role, password=word, sources=sources or None, active=active)
-    _say(form, _account_line(made), {"account": asdict(made)})
-
-
 # --- accounts ------------------------------------------------------------------------------------------------------------
 
 
@@ -645,13 +762,16 @@ def audit() -> None:
 
 
 @audit.command("verify")
+@click.option(
+    "--checkpoint", "notes", type=_FILE, multiple=True, help="a checkpoint that was kept elsewhere: it betrays a shortened ledger"
+)
 @_workspace
 @_format
-def audit_verify(workspace: Path, form: str) -> None:
-    """Read the whole ledger again and check every entry, checkpoint and decision against it."""
+def audit_verify(notes: tuple[Path, ...], workspace: Path, form: str) -> None:
+    """Read the whole ledger again and check every entry and decision against the checkpoints in the state and in every release."""
     from sanitizer import overview
 
-    found = overview.audit(workspace)
+    found = overview.audit(workspace, [note.read_text(encoding="utf-8", errors="replace") for note in notes])
     _say(form, f"{found['entries']} entries, {found['checkpoints']} signed checkpoints: all in order", found)
 
 

@@ -254,9 +254,10 @@ class RelabelBudget(Held):
 
 
 class ChangedSincePinned(Held):
-    """Content behind a pinned address is not what was pinned."""
+    """Content behind a pinned address is not what was pinned.  `versions` are the blobs that list the files of both, first and now."""
 
     code = "changed_since_pinned"
+    versions: tuple[str, str] = ("", "")
 
 
 class TooSuspicious(Held):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sanitizer import quarantine, samples
+from sanitizer import lineage, quarantine, samples
 from sanitizer.errors import UsageError, printable
 from sanitizer.expectations import GateResult
 from sanitizer.provenance.delivery import VerifiedDelivery
@@ -142,12 +143,15 @@ def _report(
     )
 
 
-def audit(root: Path | str) -> dict[str, Any]:
-    """Reads the ledger and all decisions again; raises `LedgerBroken` for the first thing that is not what it was."""
+def audit(root: Path | str, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads the ledger and all decisions again, and holds them against the checkpoints in the state, in every release, and in `notes`.
+
+    Raises `LedgerBroken` for the first thing that is not what it was.
+    """
     ws = Workspace.open(root)
-    keys = TrustRoot.load(ws.trust, now=datetime.now(UTC)).ledger_keys()
+    trust = TrustRoot.load(ws.trust, now=datetime.now(UTC))
     with ws.store() as store:
-        found = audit_ledger(store, keys)
+        found = audit_ledger(store, trust.ledger_keys(), notes=[*lineage.checkpoints(ws, trust), *notes])
         with store.reading() as view:
             checked = quarantine.audit(view)
     return asdict(found) | {"quarantine": checked}

@@ -9,7 +9,10 @@ A delivery that is refused or held stays where it is, with its reason in the sta
 
 from __future__ import annotations
 
+import json
 import logging
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,11 +22,23 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from sanitizer import detectors, expectations, quarantine, samples, verdicts
-from sanitizer.errors import DigestMismatch, Held, Refused, SanitizerError, SuiteFailed, TooSuspicious, UsageError, printable
+from sanitizer import detectors, drift, expectations, known, quarantine, samples, verdicts
+from sanitizer.errors import (
+    ChangedSincePinned,
+    DigestMismatch,
+    Failed,
+    Held,
+    Refused,
+    RelabelBudget,
+    SanitizerError,
+    SuiteFailed,
+    TooSuspicious,
+    UntrustedSigner,
+    UsageError,
+    printable,
+)
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
-from sanitizer.provenance.trust import FileTrustState, TrustRoot
 from sanitizer.reference import reference
 from sanitizer.release import parts
 from sanitizer.release.gate import verify_release
@@ -33,6 +48,7 @@ from sanitizer.store import Store, deliveries, pins, releases
 from sanitizer.workspace import Workspace, fetch
 
 _log = logging.getLogger(__name__)
+_HOME = str(Path(__file__).parents[1])  # where this very package lies: a fresh interpreter must not find another one
 
 
 @dataclass(frozen=True)
@@ -83,13 +99,15 @@ def verify(workspace: Path | str, ref: str) -> str:
         seen = ws.fingerprint(delivery)
         digest = delivery.digest() or seen
         with store.transaction(now=now) as tx:
-            known = deliveries.receive(tx, digest, dataset=ws.policy.dataset, source=delivery.source, path=ref, fingerprint=seen)
-        if known.state in deliveries.ACCEPTED:
-            return known.artefacts["verified"]
-        with _settling(store, digest, seen), store.reading() as view:
+            before = deliveries.receive(tx, digest, dataset=ws.policy.dataset, source=delivery.source, path=ref, fingerprint=seen)
+        if before.state in deliveries.ACCEPTED and before.source != delivery.source:
+            raise UntrustedSigner(f"this delivery came from {before.source} before, it is not one of {delivery.source}", subject=ref)
+        if before.state in deliveries.ACCEPTED and "verified" in before.artefacts:
+            return before.artefacts["verified"]
+        with _settling(store, digest, seen), _triaging(ws), store.reading() as view:
             verified = verify_delivery(
                 delivery,
-                TrustRoot.load(ws.trust, now=now, state=FileTrustState(ws.root / "trust-seen.json")),
+                ws.trusted(now),
                 ws.blobs,
                 store,
                 now=now,
@@ -105,13 +123,14 @@ def verify(workspace: Path | str, ref: str) -> str:
             artefacts = {"verified": made}
             if verified.pin is not None:
                 pins.pin(tx, ws.policy.dataset, *verified.pin)
+            deliveries.reopen(tx, digest)
             deliveries.advance(tx, digest, "verified", artefacts=artefacts, level=verified.level, sequence=verified.sequence, facts=facts)
     return made
 
 
 def read(workspace: Path | str, verified: str) -> str:
     """Verified bytes become one canonical table, cast strictly to the pinned schema; the first delivery drafts it."""
-    ws = Workspace.open(workspace)
+    ws = Workspace.in_force(workspace, now=datetime.now(UTC))
     delivery = VerifiedDelivery.from_json(ws.blobs.read_json(verified), ws.blobs)
     with ws.store() as store, _settling(store, delivery.digest):
         rows = samples.read(delivery, ws.schema(), ws.policy.samples)
@@ -121,7 +140,7 @@ def read(workspace: Path | str, verified: str) -> str:
 
 def check(workspace: Path | str, table: str) -> str:
     """The Great Expectations gate: rows that fail go to quarantine with the reason, a failure of the whole table holds the delivery."""
-    ws = Workspace.open(workspace)
+    ws = Workspace.in_force(workspace, now=datetime.now(UTC))
     rows = samples.load(table, ws.blobs)
     with ws.store() as store, _settling(store, rows.origin):
         result = expectations.check(rows, ws.suite())
@@ -137,20 +156,21 @@ def check(workspace: Path | str, table: str) -> str:
 
 def judge(workspace: Path | str, checked: str) -> str:
     """Witnesses, then verdicts, against the newest release (none yet: a sifted core, marked unproven)."""
-    ws = Workspace.open(workspace)
+    ws = Workspace.in_force(workspace, now=datetime.now(UTC))
     screened = ws.blobs.read_json(checked)
     rows = samples.load(screened["samples"], ws.blobs)
     gate_result = expectations.GateResult.from_json(screened["gate"])
-    with ws.store() as store, _settling(store, rows.origin):
+    with ws.store() as store:
         version = _newest(ws, store)
-        known = reference(ws, store, version)
-        trusted = None if known is None else known.samples
+        trusted_side = reference(ws, store, version)  # a release that does not verify is no fault of the delivery
+    with ws.store() as store, _settling(store, rows.origin):
+        trusted = None if trusted_side is None else trusted_side.samples
         evidence = detectors.run(rows, trusted, ws.policy.detect)
         decided = verdicts.decide(evidence, rows, trusted, ws.policy).with_failed_rows(gate_result.row_failures)
-        decided = replace(decided, notes=(*decided.notes, *(known.notes if known else ())))
+        decided = replace(decided, notes=(*decided.notes, *(trusted_side.notes if trusted_side else ())))
         body = {"checked": checked, "samples": screened["samples"], "reference": version, "table": ws.keep(decided.to_arrow())}
         made = ws.blobs.put_json(body)
-        if why := _doubts(ws, store, rows, decided):
+        if why := _doubts(ws, store, rows, decided, version):
             with store.transaction() as tx:
                 deliveries.advance(tx, rows.origin, "screened", artefacts={"verdicts": made})
             raise why
@@ -162,7 +182,7 @@ def hold(workspace: Path | str, judged: str, *, lifted: str = "") -> str:
 
     `lifted` says who let in a delivery that was held as a whole, and why.
     """
-    ws = Workspace.open(workspace)
+    ws = Workspace.in_force(workspace, now=datetime.now(UTC))
     body = ws.blobs.read_json(judged)
     rows = samples.load(body["samples"], ws.blobs)
     decided = verdicts.Verdicts.from_arrow(ws.kept(body["table"]))
@@ -196,6 +216,8 @@ def lift(workspace: Path | str, ref: str, *, reviewer: str, reason: str) -> str:
     """A person lets in a delivery that was held as a whole; its suspicious rows still go to quarantine."""
     ws = Workspace.open(workspace)
     waiting = _held(ws, ref, reviewer, reason)
+    if waiting.code == ChangedSincePinned.code:
+        return _move_pin(ws, ref, reviewer, reason)
     if "samples" not in waiting.artefacts:
         raise UsageError(f"{ref} could not be read ({waiting.code}): ask for a readable one, or refuse it", subject=ref)
     judged = waiting.artefacts.get("verdicts") or judge(workspace, waiting.artefacts["gate"])
@@ -211,23 +233,33 @@ def refuse(workspace: Path | str, ref: str, *, reviewer: str, reason: str) -> No
 
 
 def publish(workspace: Path | str) -> str:
-    """The next release, from everything accepted and decided so far, as its path.  Nothing new: the newest release as it is."""
+    """The next release, from everything accepted and decided so far, as its path.  Nothing new: the newest release as it is.
+
+    What was revoked since it was accepted, a delivery or its source, is left out from now on.
+    """
     ws = Workspace.open(workspace)
-    with ws.store() as store:
+    trust = ws.trusted(datetime.now(UTC))
+    with ws.store(keys=True) as store:
         with store.reading() as view:
             accepted = deliveries.listed(view, dataset=ws.policy.dataset, states=("decided", "published"))
-            reviewed = quarantine.outcome(view, ws.policy.dataset)
+            recalled = {
+                d.digest
+                for d in accepted
+                if trust.revocation("delivery", d.digest) is not None or trust.revocation("source", d.source) is not None
+            }
+            reviewed = quarantine.outcome(view, ws.policy.dataset, recalled=recalled)
         made = publish_release(
             store,
             ws.blobs,
             ws.releases,
-            parts=[parts.Part.from_json(ws.blobs.read_json(d.artefacts["part"])) for d in accepted],
+            parts=[parts.Part.from_json(ws.blobs.read_json(d.artefacts["part"])) for d in accepted if d.digest not in recalled],
             policy=ws.policy,
             signer=ws.signer(ws.policy.release.signer),
             back=reviewed.back,
             back_ids=reviewed.back_ids,
             excluded=reviewed.excluded,
             review=reviewed.counts,
+            withdrawn={key.keyid for key in trust.revoked_keys()},
         )
     return str(made.path)
 
@@ -244,9 +276,12 @@ def gate(workspace: Path | str, release: str = "", trust: str = "") -> str:
 
 def run(workspace: Path | str, refs: Sequence[str] | None = None) -> list[Outcome]:
     """The whole line for the named deliveries, or for all that wait; then publishes.  A bad delivery stops only itself."""
-    outcomes = [sanitize(workspace, ref) for ref in (pull(workspace) if refs is None else refs)]
+    waiting = pull(workspace) if refs is None else refs
+    if waiting and known.recalled(Workspace.open(workspace)):
+        _publish_apart(workspace)  # what was revoked must not be what the next delivery is judged by
+    outcomes = [sanitize(workspace, ref) for ref in waiting]
     if any(o.state == "decided" for o in outcomes):
-        publish(workspace)
+        _publish_apart(workspace)
     return outcomes
 
 
@@ -263,8 +298,10 @@ def sanitize(workspace: Path | str, ref: str) -> Outcome:
     return Outcome(ref, "decided", quarantined=Workspace.open(workspace).verdicts(judged).quarantined)
 
 
-def _doubts(ws: Workspace, store: Store, rows: Samples, decided: verdicts.Verdicts) -> Held | None:
+def _doubts(ws: Workspace, store: Store, rows: Samples, decided: verdicts.Verdicts, version: int | None) -> Held | None:
     """Why the delivery as a whole waits for a person, whatever becomes of its rows; None when it goes on."""
+    if (relabelled := known.over_budget(ws, version, rows)) is not None:
+        return RelabelBudget(f"{relabelled}; read its report, then release or refuse it", subject=rows.origin)
     share = decided.quarantined / max(1, len(decided.table))
     why = decided.held_reason if decided.held else ""
     if not why and share > ws.policy.hold.max_quarantined:
@@ -295,6 +332,47 @@ def _accused(ws: Workspace, before: Sequence[deliveries.DeliveryState], names: s
                 accused[name] = delivery.path
         unsettled -= set(sources.index)
     return accused
+
+
+def _publish_apart(workspace: Path | str) -> None:
+    """Publishes; where the policy names foreign code, which this process ran, in a process of its own that never saw it."""
+    ws = Workspace.open(workspace)
+    if not ws.runs_foreign_code:
+        publish(workspace)
+        return
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from sanitizer.cli import main; main()"
+    command = [sys.executable, "-I", "-c", start, _HOME, "publish", "--workspace", str(ws.root), "--format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ws.root)  # noqa: S603  # our own interpreter and package
+    if done.returncode != 0:
+        try:
+            told = json.loads(done.stdout)["message"]
+        except (ValueError, KeyError, TypeError):
+            told = done.stderr.strip()[-400:]
+        raise Failed(f"publishing failed, what was decided is kept: {told}", subject=str(ws.root))
+
+
+def _move_pin(ws: Workspace, ref: str, reviewer: str, reason: str) -> str:
+    """A person agreed that what lies at an address may be another thing than at first sight; it is judged like any delivery."""
+    try:
+        verify(ws.root, ref)
+    except ChangedSincePinned as drifted:
+        with ws.store() as store, store.transaction() as tx:
+            pins.move(tx, ws.policy.dataset, ref, drifted.versions[1], actor=reviewer, reason=reason)
+    outcome = sanitize(ws.root, ref)
+    if outcome.error is not None:
+        raise outcome.error
+    return ref
+
+
+@contextmanager
+def _triaging(ws: Workspace) -> Iterator[None]:
+    """Says how content that is not what was pinned differs from it."""
+    try:
+        yield
+    except ChangedSincePinned as drifted:
+        told = ChangedSincePinned(f"{drift.triage(ws, *drifted.versions).message}: {drifted.message}", subject=drifted.subject)
+        told.versions = drifted.versions
+        raise told from drifted
 
 
 def _newest(ws: Workspace, store: Store) -> int | None:
@@ -334,7 +412,9 @@ def _held(ws: Workspace, ref: str, reviewer: str, reason: str) -> deliveries.Del
         found = [d for d in deliveries.listed(view, dataset=ws.policy.dataset, states=("held",)) if d.path == ref]
     if not found:
         raise UsageError(f"no delivery {ref} waits for a person: see `sanitizer report`", subject=ref)
-    return found[-1]
+    # other contents may have lain there before, and wait too: what lies there now is meant
+    now = ws.delivery(ref).digest()
+    return next((d for d in found if d.digest == now), found[-1])
 
 
 def _accepted(workspace: Path | str, ref: str) -> str | None:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from typing import Any
 import pyarrow as pa
 from securesystemslib.signer import Signer
 
-from sanitizer.errors import UsageError
+from sanitizer.errors import PolicyError, UsageError
 from sanitizer.policy import Policy
 from sanitizer.provenance.blobs import BlobStore
 from sanitizer.provenance.delivery import MANIFEST, Delivery
 from sanitizer.provenance.keys import signer
 from sanitizer.provenance.names import check_name
+from sanitizer.provenance.trust import FileTrustState, TrustRoot
 from sanitizer.samples import Schema
 from sanitizer.store import Store, deliveries
 from sanitizer.verdicts import Verdicts
@@ -34,6 +36,7 @@ class Workspace:
 
     root: Path
     policy: Policy
+    toml: bytes = field(default=b"", repr=False, compare=False)  # the bytes that the policy was read from
 
     @classmethod
     def open(cls, root: Path | str) -> Workspace:
@@ -41,7 +44,26 @@ class Workspace:
         root = Path(root).absolute()
         if not root.is_dir():
             raise UsageError(f"{root} is not a folder; `sanitizer init {root.name}` makes a workspace", subject=str(root))
-        return cls(root, Policy.load(root / POLICY_FILE))
+        toml = read_policy(root / POLICY_FILE)
+        return cls(root, Policy.from_toml(toml.decode(), origin=str(root / POLICY_FILE)), toml)
+
+    @classmethod
+    def in_force(cls, root: Path | str, *, now: datetime) -> Workspace:
+        """The workspace at `root`, whose policy the owners of the trust root signed: what every stage that acts on the policy opens.
+
+        Raises:
+            DigestMismatch: `sanitizer.toml` is not the policy that was signed.
+            Refused: the trust root does not verify.
+        """
+        workspace = cls.open(root)
+        workspace.trusted(now)
+        return workspace
+
+    def trusted(self, now: datetime) -> TrustRoot:
+        """The trust root: current, not older than one seen before, and it signs this very policy."""
+        trust = TrustRoot.load(self.trust, now=now, state=FileTrustState(self.root / "trust-seen.json"))
+        trust.check_policy(self.toml)
+        return trust
 
     @property
     def inbox(self) -> Path:
@@ -68,10 +90,20 @@ class Workspace:
         """Every artefact, by its digest."""
         return BlobStore(self.root / "blobs")
 
-    def store(self) -> Store:
-        """The state, opened; the ledger's checkpoints are signed where its key is at hand."""
+    @property
+    def runs_foreign_code(self) -> bool:
+        """Whether the policy names detectors that are not ours: no process that runs them may hold a key."""
+        return bool(self.policy.detect.extra)
+
+    def store(self, *, keys: bool | None = None) -> Store:
+        """The state, opened; the ledger's checkpoints are signed where its key is at hand.
+
+        Without `keys` the entries are kept but not signed: whoever publishes signs for them.  That is the default where the
+        policy names foreign code.
+        """
         uri = self.policy.release.ledger_signer
-        at_hand = not uri.startswith("file:") or (self.root / uri.removeprefix("file:")).exists()
+        wanted = not self.runs_foreign_code if keys is None else keys
+        at_hand = wanted and (not uri.startswith("file:") or (self.root / uri.removeprefix("file:")).exists())
         return Store.open(
             self.policy.store.url, self.root, ledger_signer=self.signer(uri) if at_hand else None, origin=f"sanitizer/{self.policy.dataset}"
         )
@@ -94,10 +126,11 @@ class Workspace:
         return Delivery(self.inbox / source / name, source, self.policy.least_level(source))
 
     def fingerprint(self, delivery: Delivery) -> str:
-        """Changes when the delivery or the trust root changes: what was refused is judged anew only then."""
+        """Changes when the delivery, the trust root or the policy changes: what was refused is judged anew only then."""
         stamp = self.trust / "timestamp.json"
-        trust = hashlib.sha256(stamp.read_bytes()).hexdigest() if stamp.exists() else ""
-        return deliveries.fingerprint(delivery.root, trust=trust)
+        trust = stamp.read_bytes() if stamp.exists() else b""
+        rules = hashlib.sha256(hashlib.sha256(trust).digest() + hashlib.sha256(self.toml).digest()).hexdigest()
+        return deliveries.fingerprint(delivery.root, trust=rules)
 
     def schema(self) -> Schema | None:
         """The pinned schema, None before the first delivery or baseline."""
@@ -143,6 +176,16 @@ class Workspace:
     def verdicts(self, judged: str) -> Verdicts:
         """The verdicts that `pipeline.judge` made."""
         return Verdicts.from_arrow(self.kept(self.blobs.read_json(judged)["table"]))
+
+
+def read_policy(path: Path) -> bytes:
+    """The bytes of a policy; raises `PolicyError` unless they are there and UTF-8."""
+    try:
+        data = path.read_bytes()
+        data.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError(f"cannot read the policy {path}: {error}; run `sanitizer init`", subject=str(path)) from error
+    return data
 
 
 def write(path: Path, data: bytes) -> None:
@@ -205,7 +248,6 @@ max_relabelled = 0.01          # share of known samples that may come back with 
 
 [review]
 second_reviewer_above = 50     # larger bulk decisions need a second, different person
-# second_reviewer_relabels = true  # … and so does every new label
 """
 
 

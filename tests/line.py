@@ -33,6 +33,7 @@ def found(root: Path, *, annotated: bool = False, **policy: str) -> Workspace:
     file = root / "sanitizer.toml"
     for section, line in {"samples": 'source = "by"', **policy}.items() if annotated else policy.items():
         file.write_text(file.read_text().replace(f"[{section}]\n", f"[{section}]\n{line}\n"))
+    bootstrap.sign_policy(root)
     for source in SOURCES:
         keys.new_key(root / "keys" / f"{source}.pem")
         bootstrap.add_source(root, source, [root / "keys" / f"{source}.pub.pem"])

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from sanitizer import overview, pipeline
+from sanitizer import bootstrap, overview, pipeline
 from sanitizer.detectors import Evidence, SourceFinding
 from sanitizer.errors import SanitizerError
 from sanitizer.features import Features
@@ -200,6 +200,7 @@ def test_a_person_lets_in_or_refuses_a_delivery_that_was_held_as_a_whole(root: P
     (root / "suite.json").write_text(json.dumps(suite))
     policy = (root / "sanitizer.toml").read_text().replace("[expectations]", '[expectations]\nsuite = "suite.json"')
     (root / "sanitizer.toml").write_text(policy)
+    bootstrap.sign_policy(root)
     signed(root, place(root, "short", table(40, seed=6)))
     signed(root, place(root, "shorter", table(30, seed=7)), sequence=2)
     assert [(o.state, o.exit_code) for o in pipeline.run(root)] == [("held", 4), ("held", 4)]

@@ -280,9 +280,11 @@ def _pin(delivery: Delivery, manifest: Manifest, blobs: BlobStore, pinned: Calla
     if first not in {None, content}:
         before = Manifest.from_json(blobs.read_json(first))
         changed = min({f.path for f in set(before.files) ^ set(manifest.files)})
-        raise ChangedSincePinned(
+        drift = ChangedSincePinned(
             f"{address} is not what was first seen there, {changed} differs: compare {first} and {content}", subject=address
         )
+        drift.versions = (str(first), content)
+        raise drift
     return address, content
 
 

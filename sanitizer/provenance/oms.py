@@ -54,7 +54,7 @@ def sign(name: str, files: Mapping[str, str], signer: Signer) -> bytes:
     """The bundle over `files` (path -> hex sha256) of the directory `name`; raises `UsageError` for a key that is not ECDSA P-256."""
     if signer.public_key.scheme != "ecdsa-sha2-nistp256":
         raise UsageError(
-            f"releases are signed with ECDSA P-256, not {signer.public_key.scheme}: `sanitizer keys new --scheme ecdsa` makes such a key"
+            f"releases are signed with ECDSA P-256, not {signer.public_key.scheme}: `sanitizer keys new --type ecdsa` makes such a key"
         )
     hint = hashlib.sha256(keys.pem(signer.public_key)).hexdigest()
     statement = {

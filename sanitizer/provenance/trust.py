@@ -200,7 +200,7 @@ class TrustRoot:
         """Raises `DigestMismatch` unless `data` is the policy that the owners signed; a trust root without policy takes any."""
         if self.policy_sha256 not in {None, hashlib.sha256(data).hexdigest()}:
             raise DigestMismatch(
-                f"{POLICY} is not the policy that the owners of the trust root signed: sign it with `sanitizer trust policy`",
+                f"{POLICY} is not the policy that its owners signed: `sanitizer trust sign-policy` signs it, or put the signed one back",
                 subject=POLICY,
             )
 

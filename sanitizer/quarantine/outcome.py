@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -30,9 +30,9 @@ class Outcome:
     counts: Mapping[str, int]
 
 
-def outcome(view: Reader, dataset: str) -> Outcome:
-    """Folds all decisions about a data set."""
-    query = select(held.c.id, held.c.state, held.c.new_label, held_content.c.row_ids).join(
+def outcome(view: Reader, dataset: str, *, recalled: Collection[str] = ()) -> Outcome:
+    """Folds all decisions about a data set; nothing comes back from the deliveries `recalled` (digests), whatever was decided."""
+    query = select(held.c.id, held.c.delivery, held.c.state, held.c.new_label, held_content.c.row_ids).join(
         held_content, held_content.c.held_id == held.c.id
     )
     rows = view.rows(query.where(held.c.dataset == dataset).order_by(held.c.id))
@@ -41,7 +41,7 @@ def outcome(view: Reader, dataset: str) -> Outcome:
     excluded: set[str] = set()
     for row in rows:
         counts[row["state"]] += 1
-        if row["state"] in ("released", "relabelled"):
+        if row["state"] in ("released", "relabelled") and row["delivery"] not in recalled:
             labels[row["id"]] = row["new_label"]
         if row["state"] != "released":
             excluded.update(row["row_ids"])

@@ -219,6 +219,14 @@ def verify_with_keys(path: Path, keys: Sequence[Key]) -> VerifiedRelease:
     return replace(found, hashed=True)
 
 
+def signed_release(path: Path, trust: Trust) -> VerifiedRelease:
+    """What a release of any age says of itself, revoked keys included: to ask what it held, never to train on it.
+
+    Its data are not looked at; `VerifiedRelease.read` still hashes what it hands out.
+    """
+    return _read(path, [*trust.release_keys(), *trust.revoked_keys()])
+
+
 def _settle(
     path: Path | str, trust: Trust | Path | str | None, state: Seen | Path | str | None, now: datetime | None
 ) -> tuple[Path, Trust, Seen | None, datetime]:

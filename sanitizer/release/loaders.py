@@ -9,12 +9,32 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sanitizer.errors import MissingExtra
 from sanitizer.release.gate import VerifiedRelease
-from sanitizer.samples import Samples, Schema
+from sanitizer.samples import Samples, Schema, UnverifiedSamples
+
+
+@dataclass(frozen=True, eq=False)
+class Identities:
+    """`table` has the columns `part`, `row`, `occurrence` and `content`, one row per row of the release."""
+
+    table: pa.Table
+
+    @property
+    def row_digests(self) -> NDArray[np.void]:
+        """32 bytes per row, shape (n,), dtype `V32`."""
+        held = self.table["row"].combine_chunks()
+        return np.frombuffer(held.buffers()[1], "V32")[held.offset :][: len(held)]
+
+    def knows(self, rows: UnverifiedSamples) -> bool:
+        """Whether any of `rows` is there in the same content but not in the same whole row: under another label, or from another source."""
+        contents, whole = (_digests(raw) for raw in (rows.content_ids, rows.row_digests))
+        there = pc.and_not(pc.is_in(contents, self.table["content"]), pc.is_in(whole, self.table["row"]))
+        return bool(pc.any(there, min_count=0).as_py())
 
 
 @dataclass(frozen=True)
@@ -65,6 +85,10 @@ class OpenRelease:
             for c in self.schema.columns
         }
 
+    def identities(self) -> Identities:
+        """Row digest and content id of every row, in order, without its data."""
+        return Identities(pq.read_table(pa.BufferReader(self.release.read("rows.sha256.parquet"))))
+
     def samples(self) -> Samples:
         """All rows as `Samples`: the trusted side that the next delivery is judged against."""
         return Samples(self.arrow(), self.schema, origin=self.digest)
@@ -89,6 +113,10 @@ class OpenRelease:
         except ModuleNotFoundError as error:
             raise MissingExtra("release.hf() needs Hugging Face datasets: pip install datasets", subject="datasets") from error
         return datasets.Dataset(self.arrow())
+
+
+def _digests(raw: NDArray[np.void]) -> pa.Array:
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(raw), [None, pa.py_buffer(np.ascontiguousarray(raw).tobytes())])
 
 
 def _rows(torch: Any, columns: dict[str, Any], length: int) -> Any:

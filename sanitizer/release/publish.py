@@ -34,9 +34,11 @@ from sanitizer.provenance.manifest import FileEntry, Manifest
 from sanitizer.provenance.statement import RELEASE, build
 from sanitizer.release import documents, gate
 from sanitizer.release.assemble import Assembly, assemble
+from sanitizer.release.loaders import Identities
 from sanitizer.release.parts import Part, parquet, read_parquet
 from sanitizer.release.statement import part_path, predicate
 from sanitizer.samples import Samples
+from sanitizer.samples.proof import rows_root
 from sanitizer.store import Store, Transaction, deliveries, releases
 from sanitizer.store.ledger import last_checkpoint
 from sanitizer.store.lock import file_lock
@@ -71,6 +73,7 @@ def publish(
     back_ids: Sequence[str] = (),
     excluded: Collection[str] = (),
     review: Mapping[str, int] | None = None,
+    withdrawn: Collection[str] = (),
     actor: str = "sanitizer",
     now: datetime | None = None,
 ) -> Release:
@@ -87,6 +90,7 @@ def publish(
         back_ids: their sample ids.
         excluded: sample ids that review keeps out or has not decided.
         review: how many held samples are in which state, for the statement.
+        withdrawn: ids of release keys that were revoked: a release that only they signed is issued anew, as is one that expired.
         actor: who publishes.
         now: the time of the release.
 
@@ -106,7 +110,7 @@ def publish(
         with store.reading() as view:
             latest = releases.latest(view, policy.dataset)
             version = max(releases.next_version(view, policy.dataset), _highest(home) + 1)
-        if latest is not None and latest.content == assembly.content:  # (4)
+        if latest is not None and latest.content == assembly.content and not _lapsed(latest, policy, withdrawn, now):  # (4)
             with store.transaction(now=now) as tx:
                 _mark(tx, parts)
             point_latest(home, latest.version)
@@ -129,6 +133,11 @@ def publish(
             _mark(tx, parts)
         point_latest(home, version)  # (9)
         return _release(home, state, new=True)
+
+
+def _lapsed(latest: releases.ReleaseState, policy: Policy, withdrawn: Collection[str], now: datetime) -> bool:
+    """Whether no gate opens for this release any more, although there is nothing wrong with its rows."""
+    return latest.facts.get("keyid") in withdrawn or now >= latest.at + timedelta(days=policy.release.expires_days)
 
 
 def recover(store: Store, directory: Path, dataset: str, signer: Signer, *, now: datetime) -> None:
@@ -182,7 +191,8 @@ def _stage(staging: Path, signature: Path, what: _Contents, signer: Signer) -> o
     def write(name: str, data: bytes) -> None:
         files[name] = (_write(staging / name, data), len(data))
 
-    write("rows.sha256.parquet", _rows(assembly, what.blobs))
+    rows = _rows(assembly, what.blobs)
+    write("rows.sha256.parquet", parquet(rows))
     write("croissant.json", documents.croissant(dataset, version, assembly, files, licence=licence, issued=what.now))
     write(
         "README.md",
@@ -209,6 +219,7 @@ def _stage(staging: Path, signature: Path, what: _Contents, signer: Signer) -> o
         review=what.review,
         previous=what.latest.digest if what.latest else "",
         checkpoint=what.checkpoint,
+        rows_root=rows_root(Identities(rows).row_digests),
         issued=what.now,
         expires=expires,
         actor=what.actor,
@@ -225,13 +236,13 @@ def _stage(staging: Path, signature: Path, what: _Contents, signer: Signer) -> o
     return oms.Signed(str(version), listed, oms.root_digest(listed), signer.public_key.keyid)
 
 
-def _rows(assembly: Assembly, blobs: BlobStore) -> bytes:
+def _rows(assembly: Assembly, blobs: BlobStore) -> pa.Table:
     """`rows.sha256.parquet`: the identity of every row of the release, in order, with the number of its part."""
     tables = []
     for i, piece in enumerate(assembly.pieces):
         ids = read_parquet(blobs.read(piece.ids))
         tables.append(ids.add_column(0, pa.field("part", pa.int32()), pa.array([i] * ids.num_rows, pa.int32())))
-    return parquet(pa.concat_tables(tables))
+    return pa.concat_tables(tables)
 
 
 def _copy(blobs: BlobStore, digest: str, target: Path) -> tuple[str, int]:

@@ -103,6 +103,22 @@ def known(trusted: UnverifiedSamples, delivered: UnverifiedSamples) -> tuple[NDA
     return is_known, is_known & ~as_it_was
 
 
+def disagreement(samples: UnverifiedSamples) -> float:
+    """How often a sample that is there more than once carries a label that none of its copies carries, as a share.
+
+    Coarse data (few columns, few values) repeat themselves under different labels with no malice: what a budget on relabelled
+    samples must allow for.
+    """
+    sides = _Sides(samples, samples.take([]))
+    contents, labels = sides.contents, sides.codes(samples.schema.label)
+    if not len(contents):
+        return 0.0
+    _, both = np.unique(_mixed(contents, labels), return_inverse=True)
+    repeated = np.bincount(contents)[contents] > 1
+    alone = np.bincount(both)[both] == 1
+    return float((repeated & alone).sum() / max(1, repeated.sum()))
+
+
 class _Sides:
     """The rows of both sides one after the other: a row of `after` stands `old` places behind its position there."""
 

@@ -15,7 +15,9 @@ from sanitizer.samples.table import Samples, UnverifiedSamples
 if TYPE_CHECKING:
     # the child that parses needs neither, and does not wait for pydantic
     from sanitizer import policy as policies
+    from sanitizer.provenance.blobs import BlobStore
     from sanitizer.provenance.delivery import VerifiedDelivery
+    from sanitizer.provenance.manifest import Manifest
 
 
 def read(verified: VerifiedDelivery, schema: Schema | None, policy: policies.Samples) -> Samples:
@@ -39,6 +41,12 @@ def read(verified: VerifiedDelivery, schema: Schema | None, policy: policies.Sam
             f"the supplier signed rows with the root {verified.rows_root}, read here they have {root}", subject=verified.digest
         )
     return samples
+
+
+def read_files(manifest: Manifest, blobs: BlobStore, schema: Schema | None, policy: policies.Samples) -> UnverifiedSamples:
+    """The rows of some files in a blob store, whatever they prove: to compare two versions of them.  Raises what `read` does."""
+    files = tuple(Payload(f.path, str(blobs.path(f"sha256:{f.sha256}")), f.sha256) for f in manifest.files)
+    return UnverifiedSamples(*parse(_request(files, policy, schema)))
 
 
 def read_path(

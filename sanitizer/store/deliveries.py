@@ -115,6 +115,16 @@ def receive(
     return get(tx, digest)
 
 
+def reopen(tx: Transaction, digest: str) -> DeliveryState:
+    """Lets a refused delivery start again where what refused it is gone: a trust root was renewed, a clock was set right."""
+    known = get(tx, digest)
+    if known.state != "refused":
+        return known
+    _set(tx, digest, state="received", code="", message="")
+    tx.record("delivery.received", digest, {"dataset": known.dataset, "source": known.source, "path": known.path, "again": True})
+    return get(tx, digest)
+
+
 def advance(
     tx: Transaction,
     digest: str,
