@@ -13,6 +13,8 @@ from sanitizer.detectors.flips import ClassFlip
 from sanitizer.detectors.floods import DuplicateFlood
 from sanitizer.detectors.labels import CleanMargin, CrossedMargin, NeighbourDisagreement
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
+from sanitizer.detectors.sources import BadSource
+from sanitizer.detectors.triggers import Triggers
 from sanitizer.errors import PolicyError
 from sanitizer.features import Features, encode
 from sanitizer.policy import Detect
@@ -24,7 +26,8 @@ _log = logging.getLogger(__name__)
 
 # the key is the word that users write in the policy and read in the report
 DETECTORS: dict[str, Callable[[], Witness]] = {
-    w.name: w for w in (CrossedMargin, CleanMargin, NeighbourDisagreement, ClassFlip, DuplicateFlood, Knn, Lof, IsolationForest)
+    w.name: w
+    for w in (CrossedMargin, CleanMargin, NeighbourDisagreement, ClassFlip, DuplicateFlood, Triggers, Knn, Lof, IsolationForest, BadSource)
 }
 
 
