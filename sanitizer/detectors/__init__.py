@@ -12,6 +12,7 @@ from sanitizer.detectors.base import Evidence, Group, SourceFinding, Why, Witnes
 from sanitizer.detectors.flips import ClassFlip
 from sanitizer.detectors.floods import DuplicateFlood
 from sanitizer.detectors.labels import CleanMargin, CrossedMargin, NeighbourDisagreement
+from sanitizer.detectors.novelty import Novelty
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
 from sanitizer.detectors.sources import BadSource
 from sanitizer.detectors.triggers import Triggers
@@ -27,7 +28,19 @@ _log = logging.getLogger(__name__)
 # the key is the word that users write in the policy and read in the report
 DETECTORS: dict[str, Callable[[], Witness]] = {
     w.name: w
-    for w in (CrossedMargin, CleanMargin, NeighbourDisagreement, ClassFlip, DuplicateFlood, Triggers, Knn, Lof, IsolationForest, BadSource)
+    for w in (
+        CrossedMargin,
+        CleanMargin,
+        NeighbourDisagreement,
+        ClassFlip,
+        DuplicateFlood,
+        Triggers,
+        Novelty,
+        Knn,
+        Lof,
+        IsolationForest,
+        BadSource,
+    )
 }
 
 

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from sanitizer.detectors.base import Evidence, Kind, Why
+from sanitizer.detectors.base import Evidence, Kind
+from sanitizer.detectors.novelty import explained, silence
 from sanitizer.errors import MissingExtra
 from sanitizer.features import Features
 
@@ -52,35 +53,18 @@ class _PyodOutliers:
                 # cross-conformal: each fold's strangers are compared with each other (Vovk 2015)
                 p += len(held_out) - np.searchsorted(np.sort(held_out), scores, side="left")
         if features.cold:
-            return Evidence(self.name, self.kind, "outlier", scores=out_of_fold, explain=_explained(features))
+            return Evidence(self.name, self.kind, "outlier", scores=out_of_fold, explain=explained(features))
         p = (1.0 + p) / (1.0 + len(known))
+        # the fused witness decides wherever it speaks; heard beside it, this one would water it down
+        reference = out_of_fold if silence(features) else None
         return Evidence(
-            self.name, self.kind, "outlier", scores=delivered, reference=out_of_fold, p_values=p, calibration=len(known),
-            explain=_explained(features),
+            self.name, self.kind, "outlier", scores=delivered, reference=reference, p_values=p, calibration=len(known),
+            explain=explained(features),
         )  # fmt: skip
 
 
 def _finite(scores: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.nan_to_num(np.asarray(scores, np.float64), nan=0.0, posinf=1e300, neginf=-1e300)
-
-
-def _explained(features: Features) -> Any:
-    def explain(i: int) -> Why:
-        graph = features.graph.among_delivered if features.cold else features.graph.to_trusted
-        known = features.rows if features.cold else features.trusted_rows
-        near = graph.index[i][graph.index[i] >= 0]
-        if not len(near):
-            return Why("it resembles no other row")
-        gap = np.abs(features.rows[i] - known[near[:5]].mean(axis=0))
-        weight: dict[str, float] = {}
-        for name, g in zip(features.names, gap.tolist(), strict=True):
-            weight[name] = max(weight.get(name, 0.0), g)
-        columns = tuple(sorted(weight, key=lambda c: -weight[c])[:3])
-        whom = "row of this delivery" if features.cold else "trusted row"
-        sentence = f"its nearest {whom} lies at distance {graph.distance[i][0]:.3g}; it departs most in {', '.join(columns)}"
-        return Why(sentence, () if features.cold else tuple(near[:5].tolist()), columns)
-
-    return explain
 
 
 class Knn(_PyodOutliers):
