@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from sanitizer.detectors.base import Evidence, Group, SourceFinding, Why, Witness
 from sanitizer.detectors.flips import ClassFlip
 from sanitizer.detectors.floods import DuplicateFlood
-from sanitizer.detectors.labels import CleanMargin, CrossedMargin, NeighbourDisagreement
+from sanitizer.detectors.labels import CleanMargin, LabelOdds, NeighbourDisagreement
 from sanitizer.detectors.novelty import Novelty
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
 from sanitizer.detectors.sources import BadSource
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 DETECTORS: dict[str, Callable[[], Witness]] = {
     w.name: w
     for w in (
-        CrossedMargin,
+        LabelOdds,
         CleanMargin,
         NeighbourDisagreement,
         ClassFlip,

@@ -74,10 +74,13 @@ class Evidence:
 
     `scores` (n,): higher = stranger, NaN where the witness could not speak.  `reference` (m,): scores of the trusted rows, in
     their order, by the same procedure (none on a cold start).  `p_values` (n,): how often an honest row scores at least as
-    high; NaN where unknown.  `calibration` is the number of honest rows behind the p-values (infinite where a model stands
-    in for counting): the decision needs it to bound the error of the p-values themselves.  `explain(i)` says why row i is
-    strange.  `significance` and `reason` belong to delivery witnesses.  `error` is set when the witness broke, `silent` when
-    it had nothing to judge (no labels, no trusted rows); either is named in the report.
+    high; NaN where unknown.  `calibration` is the number of honest rows behind the p-values, one for all or one for each
+    (infinite where a model stands in for counting): the decision needs it to bound the error of the p-values themselves.
+    `odds` (n,): logarithm of the odds that a row is poisoned rather than honest, where the witness has a law of its own; the
+    decision then takes its p-values as they are, and estimates odds for everybody else.  `within` names the witness that has
+    weighed this one's view already: the scores are shown, not heard again.  `explain(i)` says why row i is strange.
+    `significance` and `reason` belong to delivery witnesses.  `error` is set when the witness broke, `silent` when it had
+    nothing to judge (no labels, no trusted rows); either is named in the report.
     """
 
     witness: str
@@ -86,7 +89,9 @@ class Evidence:
     scores: Floats | None = None
     reference: Floats | None = None
     p_values: Floats | None = None
-    calibration: float = float("inf")
+    calibration: float | Floats = float("inf")
+    odds: Floats | None = None
+    within: str = ""
     groups: tuple[Group, ...] = ()
     sources: tuple[SourceFinding, ...] = ()
     explain: Callable[[int], Why] | None = None

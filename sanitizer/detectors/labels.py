@@ -10,39 +10,62 @@ from numpy.typing import NDArray
 
 from sanitizer.detectors.base import Evidence, Kind, Why
 from sanitizer.detectors.calibration import conformal_p
+from sanitizer.detectors.noise import judge
 from sanitizer.features import Features, Neighbours
 
 _VOTERS = 15
+_LEAST_TRUSTED = 50  # labelled trusted rows from which on the honest noise of labels is read from them
 
 
-class CrossedMargin:
-    """Margin of the given label under models cross-fitted on trusted and delivered rows (Northcutt et al. 2021)."""
+class LabelOdds:
+    """Odds that a label was changed, under all models that never saw the row and the honest noise of labels (see `noise`)."""
 
     name: ClassVar[str] = "label.margin"
     kind: ClassVar[Kind] = "batch"
 
     def testify(self, features: Features) -> Evidence:
-        """Scores in [-1, 1]: how much more probable the likeliest other label is than the given one."""
+        """Scores are the logarithm of the odds that the row was relabelled."""
         if not features.labelled:
             return Evidence.none(self.name, "there are no two labels to tell apart", kind=self.kind)
         found = features.posteriors
-        return _margins(self.name, self.kind, features, found.delivered, found.trusted)
+        here = (features.y >= 0) & np.isfinite(found.delivered).all(axis=1)
+        there = (features.trusted_y >= 0) & np.isfinite(found.trusted).all(axis=1)
+        if not here.any():
+            return Evidence.none(self.name, "no class has rows enough to learn from", kind=self.kind)
+        trusted = (found.trusted[there], features.trusted_y[there]) if there.sum() >= _LEAST_TRUSTED else None
+        judged = judge((found.delivered[here], features.y[here]), trusted, seed=features.seed)
+        scores, p_values, calibration = np.full((3, len(features)), np.nan)
+        scores[here] = judged.odds
+        p_values[here] = np.minimum(1.0, judged.expected / here.sum())
+        calibration[here] = np.maximum(judged.behind / p_values[here] - 1.0, 1e-9)
+        reference = None
+        if trusted is not None:
+            reference = np.full(len(features.trusted_y), np.nan)
+            reference[there] = judged.trusted_odds
+        return Evidence(
+            self.name, self.kind, "label-flip", scores=scores, reference=reference, p_values=p_values, calibration=calibration,
+            odds=scores, explain=label_reason(features), version="2",
+        )  # fmt: skip
 
 
 class CleanMargin:
-    """The same margin under models that learnt from trusted rows only: blind to what the delivery teaches."""
+    """Margin of the given label under models that learnt from trusted rows only: blind to what the delivery teaches."""
 
     name: ClassVar[str] = "label.trusted"
     kind: ClassVar[Kind] = "row"
 
     def testify(self, features: Features) -> Evidence:
-        """Scores in [-1, 1]."""
+        """Scores in [-1, 1]: how much more probable the likeliest other label is than the given one (Northcutt et al. 2021)."""
         if not features.labelled:
             return Evidence.none(self.name, "there are no two labels to tell apart")
         found = features.posteriors
         if found.clean_delivered is None or found.clean_trusted is None:
             return Evidence.none(self.name, "the trusted rows do not teach two classes")
-        return _margins(self.name, self.kind, features, found.clean_delivered, found.clean_trusted)
+        scores, reference = margin(found.clean_delivered, features.y), margin(found.clean_trusted, features.trusted_y)
+        return Evidence(
+            self.name, self.kind, "label-flip", scores=scores, reference=reference, p_values=conformal_p(scores, reference),
+            calibration=float(np.isfinite(reference).sum()), within=LabelOdds.name, explain=label_reason(features),
+        )  # fmt: skip
 
 
 class NeighbourDisagreement:
@@ -57,25 +80,13 @@ class NeighbourDisagreement:
             return Evidence.none(self.name, "there are no two labels to tell apart")
         if features.cold:
             scores = disagreement(features.graph.among_delivered, features.y, features.y)
-            return Evidence(self.name, "batch", "label-flip", scores=scores, explain=label_reason(features))
+            return Evidence(self.name, "batch", "label-flip", scores=scores, within=LabelOdds.name, explain=label_reason(features))
         scores = disagreement(features.graph.to_trusted, features.y, features.trusted_y)
         reference = disagreement(features.graph.among_trusted, features.trusted_y, features.trusted_y)
         return Evidence(
             self.name, self.kind, "label-flip", scores=scores, reference=reference, p_values=conformal_p(scores, reference),
-            calibration=float(len(reference)), explain=label_reason(features),
+            calibration=float(len(reference)), within=LabelOdds.name, explain=label_reason(features),
         )  # fmt: skip
-
-
-def _margins(name: str, kind: Kind, features: Features, delivered: NDArray[np.float64], trusted: NDArray[np.float64]) -> Evidence:
-    scores = margin(delivered, features.y)
-    reason = label_reason(features)
-    if features.cold:
-        return Evidence(name, kind, "label-flip", scores=scores, explain=reason)
-    reference = margin(trusted, features.trusted_y)
-    return Evidence(
-        name, kind, "label-flip", scores=scores, reference=reference, p_values=conformal_p(scores, reference),
-        calibration=float(np.isfinite(reference).sum()), explain=reason,
-    )  # fmt: skip
 
 
 def margin(proba: NDArray[np.float64], y: NDArray[np.int32]) -> NDArray[np.float64]:

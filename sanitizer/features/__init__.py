@@ -12,11 +12,11 @@ from sanitizer.features.encoded import Cells, Features
 from sanitizer.features.graph import NeighbourGraph, Neighbours, nearest
 from sanitizer.features.plain import encode_embedding, encode_image, encode_ratings, encode_text, users_of
 from sanitizer.features.posterior import Posteriors
-from sanitizer.features.tables import cells_of, encode_table
+from sanitizer.features.tables import cells_of, encode_table, narrow_table
 from sanitizer.policy import Detect
 from sanitizer.samples import UnverifiedSamples
 
-__all__ = ["ENCODERS", "Cells", "Features", "NeighbourGraph", "Neighbours", "Posteriors", "encode", "nearest", "units"]
+__all__ = ["ENCODERS", "Cells", "Features", "NeighbourGraph", "Neighbours", "Posteriors", "codes", "encode", "nearest", "units"]
 
 ENCODERS = {"embedding": encode_embedding, "image": encode_image, "text": encode_text, "ratings": encode_ratings}
 
@@ -37,23 +37,25 @@ def encode(samples: UnverifiedSamples, trusted: UnverifiedSamples | None, detect
     if modality == "tabular":
         cells = cells_of(samples, trusted)
         rows, trusted_rows, names = encode_table(cells, n, m)
+        narrow_rows, trusted_narrow_rows = narrow_table(cells, n, m)
     elif modality in ENCODERS:
         rows, trusted_rows, names = ENCODERS[modality](samples, trusted)
+        narrow_rows, trusted_narrow_rows = rows, trusted_rows
     else:
         raise UsageError(f"there is no encoder for the modality {modality!r}; known: tabular, {', '.join(ENCODERS)}")
-    y, trusted_y, labels = _codes(samples, trusted, samples.schema.label if modality != "ratings" else None)
-    source, trusted_source, sources = _codes(samples, trusted, samples.schema.source if modality != "ratings" else None)
+    y, trusted_y, labels = codes(samples, trusted, samples.schema.label if modality != "ratings" else None)
+    source, trusted_source, sources = codes(samples, trusted, samples.schema.source if modality != "ratings" else None)
     if len(y) != n:
         y, trusted_y = np.full(n, -1, np.int32), np.full(m, -1, np.int32)
         source, trusted_source = y, trusted_y
     return Features(
-        modality=modality, rows=rows, trusted_rows=trusted_rows, names=names, y=y, trusted_y=trusted_y, labels=labels,
-        source=source, trusted_source=trusted_source, sources=sources, cells=cells, index=index, samples=samples,
-        trusted=trusted, seed=detect.seed, notes=_differences(samples, trusted),
+        modality=modality, rows=rows, trusted_rows=trusted_rows, narrow_rows=narrow_rows, trusted_narrow_rows=trusted_narrow_rows,
+        names=names, y=y, trusted_y=trusted_y, labels=labels, source=source, trusted_source=trusted_source, sources=sources,
+        cells=cells, index=index, samples=samples, trusted=trusted, seed=detect.seed, notes=_differences(samples, trusted),
     )  # fmt: skip
 
 
-def _codes(
+def codes(
     samples: UnverifiedSamples, trusted: UnverifiedSamples | None, name: str | None
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
     """A column as codes over the union of both vocabularies, -1 for null; all -1 without such a column."""

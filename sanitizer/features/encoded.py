@@ -46,7 +46,8 @@ class Cells:
 class Features:
     """A delivery of n rows beside m trusted rows (m = 0: cold start), ready for witnesses.
 
-    `rows` (n, d) and `trusted_rows` (m, d) are float32 in a space where Euclidean distance means something; `names` (d,) says
+    `rows` (n, d) and `trusted_rows` (m, d) are float32 in a space where Euclidean distance means something; `narrow_rows` and
+    `trusted_narrow_rows` have one dimension per column, categories as their codes, as trees like them.  `names` (d,) says
     which column an encoded dimension comes from.  `y` and `trusted_y` are codes into `labels` (the union of both
     vocabularies), -1 where the label is null; without a label column all are -1 and `labels` is empty.  `source` codes
     point into `sources`.  `cells` are the raw columns of a table (empty for other modalities).  `index` names the rows in the
@@ -56,6 +57,8 @@ class Features:
     modality: str
     rows: Matrix
     trusted_rows: Matrix
+    narrow_rows: Matrix
+    trusted_narrow_rows: Matrix
     names: tuple[str, ...]
     y: Codes
     trusted_y: Codes
@@ -95,5 +98,6 @@ class Features:
     @cached_property
     def posteriors(self) -> Posteriors:
         """Class probabilities that never saw the row they speak of, shared by all label witnesses."""
-        pair = (self.rows, self.trusted_rows), (self.y, self.trusted_y)
-        return posteriors(*pair, classes=len(self.labels), seed=self.seed)
+        wide, narrow = (self.rows, self.trusted_rows), (self.narrow_rows, self.trusted_narrow_rows)
+        y = (self.y, self.trusted_y)
+        return posteriors(wide, narrow, y, self.graph.copies, classes=len(self.labels), seed=self.seed)

@@ -11,7 +11,10 @@ from functools import cached_property
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 
+_FAR_BELOW = 0.05
 NEIGHBOURS = 20  # enough for a vote; density and duplicates need fewer
 _EXACT_WORK = 2e9  # queries x points x dimensions below which brute force is cheaper than training an index
 
@@ -52,6 +55,32 @@ class NeighbourGraph:
     def among_trusted(self) -> Neighbours:
         """Trusted rows -> other trusted rows."""
         return nearest(self._trusted, self._trusted, NEIGHBOURS, same=True, seed=self._seed)
+
+    @cached_property
+    def radius(self) -> float:
+        """Rows closer than this are near-copies: far below the typical distance to the tenth neighbour."""
+        return _FAR_BELOW * typical_gap(self.among_trusted if len(self._trusted) else self.among_delivered)
+
+    @cached_property
+    def copies(self) -> NDArray[np.int32]:
+        """A cluster number per delivered, then per trusted row: connected components of near-copies."""
+        n, m = len(self._rows), len(self._trusted)
+        links = []
+        for near, first, second in ((self.among_delivered, 0, 0), (self.to_trusted, 0, n), (self.among_trusted, n, n)):
+            row, slot = np.nonzero((near.distance <= self.radius) & (near.index >= 0))
+            links.append(np.stack([row + first, near.index[row, slot] + second]))
+        row, other = np.concatenate(links, axis=1)
+        joined = coo_matrix((np.ones(len(row), np.int8), (row, other)), shape=(n + m, n + m))
+        clusters: NDArray[np.int32] = connected_components(joined, directed=False)[1].astype(np.int32)
+        return clusters
+
+
+def typical_gap(near: Neighbours) -> float:
+    """Median distance to the tenth neighbour (or the farthest known one): the scale of ordinary closeness."""
+    distance = np.where(np.isfinite(near.distance), near.distance, -1.0)[:, :10]
+    if not distance.size:
+        return 0.0
+    return float(np.median(np.maximum(distance.max(axis=1), 0.0)))
 
 
 def nearest(queries: NDArray[np.float32], points: NDArray[np.float32], k: int, *, same: bool = False, seed: int = 0) -> Neighbours:

@@ -11,6 +11,7 @@ from sanitizer.features.encoded import Cells
 from sanitizer.samples import UnverifiedSamples
 
 _MOST_CATEGORIES = 30  # of one column; rarer ones share a dimension
+_BELOW = -1e6
 _LINEAR_UP_TO = 4.0  # robust standard deviations; beyond, distance grows by the logarithm
 
 Encoded = tuple[NDArray[np.float32], NDArray[np.float32], tuple[str, ...]]
@@ -63,6 +64,21 @@ def encode_table(cells: tuple[Cells, ...], n: int, m: int) -> Encoded:
         parts, names = [np.zeros((n + m, 1), np.float32)], [""]
     whole = np.concatenate(parts, axis=1)
     return whole[:n], whole[n:], tuple(names)
+
+
+def narrow_table(cells: tuple[Cells, ...], n: int, m: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """One dimension per column: numbers scaled, categories as codes in the order of their words; nulls lie below everything."""
+    parts = []
+    for cell in cells:
+        both = np.concatenate([cell.delivered, cell.trusted])
+        if cell.kind == "number":
+            column = scaled(both, cell.trusted if m else cell.delivered)[:, 0]
+            column[np.isnan(both)] = _BELOW
+        else:
+            column = both.astype(np.float32)
+        parts.append(column)
+    whole = np.column_stack(parts) if parts else np.zeros((n + m, 1), np.float32)
+    return whole[:n], whole[n:]
 
 
 def scaled(values: NDArray[np.float64], fitted_on: NDArray[np.float64]) -> NDArray[np.float32]:
