@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from sanitizer.detectors import Evidence, Group
-from sanitizer.detectors.calibration import conformal_p, discoveries, fused, log_odds
+from sanitizer.detectors.calibration import conformal_p, discoveries, fused, log_odds, searched
 from sanitizer.errors import DetectorFailed
 from sanitizer.features import codes, units
 from sanitizer.policy import Detect, Policy
@@ -209,9 +209,8 @@ class _Court:
         """A witness with a law of its own: its p-values and odds are taken as they are."""
         assert found.odds is not None
         p = np.full(len(self.quarantined), np.nan) if found.p_values is None else found.p_values
-        accused = discoveries(
-            np.where(self._taken_for_else(found.cause), np.nan, p), found.calibration, q=detect.q, confidence=detect.confidence
-        )
+        free = np.where(self._taken_for_else(found.cause), np.nan, p)
+        accused = discoveries(free, found.calibration, q=detect.q, confidence=searched(detect.confidence))
         with np.errstate(invalid="ignore"):
             accused &= found.odds > 0  # the bound is on the share of all; each must be likelier than not by itself
         self._accuse(found.cause, accused, p, found.scores, found.reference, [found])
@@ -236,7 +235,8 @@ class _Court:
 
     def _taken_for_else(self, cause: str) -> NDArray[np.bool_]:
         """Rows that a group of another cause holds already: they are no discovery of this one."""
-        return self.quarantined & (self.cause != cause)
+        out: NDArray[np.bool_] = self.quarantined & (self.cause != cause)
+        return out
 
     def _accuse(
         self, cause: str, accused: NDArray[np.bool_], p: Floats, scores: Floats | None, reference: Floats | None, who: list[Evidence]

@@ -60,6 +60,17 @@ def discoveries(p_values: Floats, calibration: float | Floats, *, q: float, conf
     return out
 
 
+def searched(confidence: float) -> float:
+    """The confidence that each edge needs where `discoveries` chooses among a continuum of them, as under a law.
+
+    Neighbouring edges share most of their rows: the search is worth about two independent looks (checked by simulation).
+
+    >>> searched(0.9)
+    0.95
+    """
+    return 1.0 - (1.0 - confidence) / 2.0
+
+
 def log_odds(p_values: Floats) -> Floats:
     """Logarithm of the odds that a row is no honest one, given all p-values of a delivery: local false-discovery odds.
 
