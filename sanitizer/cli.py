@@ -370,7 +370,7 @@ def _outcome_line(outcome: Any) -> str:
 
 
 @cli.command()
-@click.argument("directory", type=_FOLDER)
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option("--trust", type=_PATH, required=True, help="trust root that says who may sign for whom")
 @click.option("--source", help="who is said to have delivered it; default: whom its manifest names")
 @click.option("--level", type=click.Choice(["L0", "L1", "L2", "L3"]), default="L2", show_default=True, help="least level to be proven")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sanitizer import lineage, quarantine, samples
-from sanitizer.errors import UsageError, printable
+from sanitizer.errors import LedgerBroken, UsageError, printable
 from sanitizer.expectations import GateResult
 from sanitizer.provenance.delivery import VerifiedDelivery
 from sanitizer.provenance.trust import TrustRoot
@@ -150,8 +150,11 @@ def audit(root: Path | str, notes: Sequence[str] = ()) -> dict[str, Any]:
     """
     ws = Workspace.open(root)
     trust = TrustRoot.load(ws.trust, now=datetime.now(UTC))
-    with ws.store() as store:
-        found = audit_ledger(store, trust.ledger_keys(), notes=[*lineage.checkpoints(ws, trust), *notes])
-        with store.reading() as view:
-            checked = quarantine.audit(view)
+    try:
+        with ws.store(keys=False) as store:
+            found = audit_ledger(store, trust.ledger_keys(), notes=[*lineage.checkpoints(ws, trust), *notes])
+            with store.reading() as view:
+                checked = quarantine.audit(view)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:  # whoever edits a database by hand may leave anything there
+        raise LedgerBroken(f"the state holds what this program never wrote: {error!r}") from error
     return asdict(found) | {"quarantine": checked}

@@ -18,6 +18,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,126}[A-Za-z0-9_-])?")
 _DEVICES = re.compile(r"(?:con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE | re.DOTALL)
 # drives and alternate streams (:), the other separator (\), and what no Windows file may be called
 _FORBIDDEN = frozenset('\\:*?"<>|')
+# percent-encoded dots, separators, NUL and percent signs
+_ENCODED = re.compile("%(?:00|25|2e|2f|5c)", re.IGNORECASE)
 # Default_Ignorable_Code_Point (Unicode 16, DerivedCoreProperties) beyond the categories below: drawn as nothing
 _INVISIBLE = re.compile("[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
 _HIDDEN_CATEGORIES = {
@@ -118,6 +120,11 @@ def _wrong(name: str, parts: list[str]) -> str:
         return "it is not in Unicode normal form C"
     if name.startswith("/"):
         return "it is absolute"
+    if found := _ENCODED.search(name):
+        return f"it has {found.group()}, which is a dot, a separator or NUL to whoever takes it for part of a URL"
+    compatible = unicodedata.normalize("NFKC", name)
+    if compatible.count("/") != name.count("/") or any(set(part) <= {"."} or "\\" in part for part in compatible.split("/")):
+        return "what looks like a dot or a separator in it becomes one in its compatibility form"
     if len(parts) > DEEPEST:
         return f"it is deeper than {DEEPEST} directories"
     return next(filter(None, map(_wrong_part, parts)), "")

@@ -93,11 +93,14 @@ def verify(bundle: bytes, allowed: Sequence[Key], *, revoked: Sequence[Key] = ()
     """
     outer = jcs.loads(bundle, what=f"the signature of {what}")
     _expect(isinstance(outer, dict) and outer.get("mediaType") == _MEDIA_TYPE, what, f"its media type is not {_MEDIA_TYPE}")
+    _expect(set(outer) <= {"mediaType", "verificationMaterial", "dsseEnvelope"}, what, "it has other fields than an OMS bundle")
     inner = outer.get("dsseEnvelope")
     inner = inner if isinstance(inner, dict) else {}
     _expect(inner.get("payloadType") == IN_TOTO, what, f"it holds no {IN_TOTO}")
     signatures: Any = inner.get("signatures")
     _expect(isinstance(signatures, list) and len(signatures) == 1, what, "it must hold exactly one signature")
+    _expect(set(inner) == {"payload", "payloadType", "signatures"}, what, "its envelope has other fields than a DSSE envelope")
+    _expect(isinstance(signatures[0], dict) and set(signatures[0]) <= {"sig", "keyid"}, what, "its signature has unknown fields")
     try:
         payload = base64.b64decode(inner["payload"], validate=True)
         signature = base64.b64decode(signatures[0]["sig"], validate=True)

@@ -435,9 +435,13 @@ def read(path: Path, limit: int, what: str) -> bytes:
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(handle, "rb") as file:
-            plain = stat.S_ISREG(os.fstat(handle).st_mode)
-            data = file.read(limit + 1) if plain else b""
+        plain = stat.S_ISREG(os.fstat(handle).st_mode)
+        if plain:
+            with os.fdopen(handle, "rb") as file:
+                data = file.read(limit + 1)
+        else:
+            os.close(handle)
+            data = b""
     except FileNotFoundError:
         raise MissingFile(f"{what} lacks {path.name}", subject=path.name) from None
     except OSError as error:

@@ -175,9 +175,13 @@ def regular(top: int, name: str) -> Iterator[io.FileIO]:
             raise MissingFile(f"{name} is not there any more", subject=name) from None
         except OSError as error:
             raise _not_regular(error, name, "a plain file") from error
-    with io.FileIO(file, "rb") as opened:
+    try:
         found = os.fstat(file)
         _check_regular(found, name)
+    except NotRegularFile:
+        os.close(file)
+        raise
+    with io.FileIO(file, "rb") as opened:
         if found.st_size >= _SPARSE_FROM and found.st_blocks * 512 < found.st_size // 2 and _has_hole(file, found.st_size):
             raise NotRegularFile(f"{name} is mostly holes: {found.st_size} bytes, {found.st_blocks * 512} on the disk", subject=name)
         yield opened

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from sanitizer.release.loaders import OpenRelease
 
 _CHUNK = 1 << 20
+_LONGEST_NUMBER = 9  # digits of a version
 _LONGEST = 64 << 20  # bytes of a signature or statement; 64 MiB lists some 300,000 files
 
 
@@ -150,9 +151,13 @@ class SeenFile:
             return {}
         except (OSError, ValueError) as error:
             raise StorageFailed(f"the gate's memory {self._path} cannot be read: {error}; restore it", subject=str(self._path)) from error
-        if not isinstance(known, dict):
-            raise StorageFailed(f"the gate's memory {self._path} is not an object; restore it", subject=str(self._path))
+        if not isinstance(known, dict) or not all(_remembered(each) for each in known.values()):
+            raise StorageFailed(f"the gate's memory {self._path} is not one; restore it", subject=str(self._path))
         return known
+
+
+def _remembered(each: Any) -> bool:
+    return isinstance(each, dict) and type(each.get("version")) is int and isinstance(each.get("digest"), str)
 
 
 def verify_release(
@@ -266,7 +271,7 @@ def _place(path: Path) -> Path:
             raise UsageError(f"there is no release at {path}", subject=str(path))
         return path
     version = latest.read_text(encoding="ascii", errors="replace").strip()
-    if not version.isdecimal() or not (path / version).is_dir():
+    if not version.isdecimal() or len(version) > _LONGEST_NUMBER or not (path / version).is_dir():
         raise UsageError(f"{latest} points to no release", subject=str(latest))
     return path / version
 
@@ -283,6 +288,8 @@ def _admit(place: Path, trust: Trust, seen: Seen | None, now: datetime) -> Verif
     # (5) judged by our clock and our memory, never by what the release says of itself
     if now >= found.expires:
         raise Expired(f"release {found.dataset}/{found.version} expired on {found.expires:%Y-%m-%d}: get a newer one", subject=str(place))
+    if place.name.isdecimal() and place.name != str(found.version):
+        raise Replayed(f"release {found.version} of {found.dataset} lies where release {place.name} belongs", subject=str(place))
     known = None if seen is None else seen.get(found.dataset)
     if known is not None and found.version < known[0]:
         raise Replayed(f"release {found.version} of {found.dataset} is older than {known[0]}, which was seen before", subject=str(place))
@@ -358,6 +365,7 @@ def _is(value: Any, kind: type) -> Any:
 def _closed_world(found: VerifiedRelease) -> None:
     # (3) a file that nobody signed may be read by a careless loader: it does not belong here
     present: set[str] = set()
+    folders = {parent.as_posix() for name in found.files for parent in Path(name).parents}
     pending = [found.path]
     while pending:
         with os.scandir(pending.pop()) as entries:
@@ -365,6 +373,8 @@ def _closed_world(found: VerifiedRelease) -> None:
                 name = Path(entry.path).relative_to(found.path).as_posix()
                 if entry.is_dir(follow_symlinks=False):
                     pending.append(Path(entry.path))
+                    if name not in folders:
+                        raise UnlistedFile(f"the folder {name!r} lies in the release, but nobody signed anything in it", subject=name)
                 elif not entry.is_file(follow_symlinks=False):
                     raise NotRegularFile(f"{name!r} is not a plain file", subject=name)
                 elif name not in found.files:

@@ -174,7 +174,10 @@ def _integers(text: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedAr
 def _floats(text: pa.ChunkedArray, column: Column, where: str) -> pa.ChunkedArray:
     _require(_matches(text, _NUMBER), text, column, where)
     numbers = text.cast(pa.float64())
-    _require(pc.is_finite(numbers), text, column, where)
+    if (row := _first(pc.is_finite(numbers), False)) is not None:  # some parsers make it infinite, others stop
+        raise AmbiguousData(
+            f"{where}: row {row}: column {column.name!r} holds {_shown(text, row)}, which is beyond the range of a double", subject=where
+        )
     return numbers
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from securesystemslib.signer import Key
-from sqlalchemy import select
+from sqlalchemy import inspect, select
 
 from sanitizer.errors import LedgerBroken
 from sanitizer.provenance.ledger import Entry, Tree, verify_entries
@@ -40,11 +40,15 @@ def audit(store: Store, keys: Sequence[Key], *, notes: Sequence[str] = (), origi
         LedgerBroken: its subject is `entry N`, the first entry that is not what it was.
     """
     with store.reading() as view:
+        _tables_there(view)
         stored = list(view.execute(select(checkpoints.c.note).order_by(checkpoints.c.size)).scalars())
         tree = verify_entries(_entries(view), [*stored, *notes], keys, origin=origin)
         _columns_agree(view)
-        saved = Tree.from_json(view.rows(select(head))[0]["frontier"])
-        if (saved.size, saved.root()) != (tree.size, tree.root()):
+        [*_, kept] = [None, *view.rows(select(head))]
+        if kept is None:
+            raise LedgerBroken("the head of the ledger is gone: somebody deleted it", subject="head")
+        saved = Tree.from_json(kept["frontier"])
+        if (saved.size, saved.root(), kept["size"]) != (tree.size, tree.root(), tree.size):
             raise LedgerBroken(
                 f"the saved head is of {saved.size} entries, the ledger of {tree.size}: one of the two was changed",
                 subject=f"entry {min(saved.size, tree.size)}",
@@ -72,8 +76,20 @@ def entries(view: Reader, *, kind: str | None = None, subject: str | None = None
 def _entries(view: Reader) -> Iterator[bytes]:
     after = -1
     while rows := view.rows(select(ledger.c.index, ledger.c.entry).where(ledger.c.index > after).order_by(ledger.c.index).limit(_MANY)):
-        yield from (row["entry"] for row in rows)
+        for row in rows:
+            if not isinstance(row["entry"], bytes):  # SQLite lets anybody put text where bytes were
+                raise LedgerBroken(
+                    f"entry {row['index']} of the ledger was changed: it is no longer bytes", subject=f"entry {row['index']}"
+                )
+            yield row["entry"]
         after = rows[-1]["index"]
+
+
+def _tables_there(view: Reader) -> None:
+    there = set(inspect(view.connection).get_table_names())
+    absent = sorted({table.name for table in (ledger, head, checkpoints)} - there)
+    if absent:
+        raise LedgerBroken(f"the state has no table {absent[0]}: somebody removed it", subject=absent[0])
 
 
 def _columns_agree(view: Reader) -> None:

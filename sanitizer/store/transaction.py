@@ -49,6 +49,11 @@ class Reader:
         return self._connection.execute(statement).mappings().first()
 
     @property
+    def connection(self) -> Connection:
+        """The connection of this view, to ask what the database itself knows."""
+        return self._connection
+
+    @property
     def dialect(self) -> str:
         """`sqlite` or `postgresql`."""
         return self._connection.dialect.name

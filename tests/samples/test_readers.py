@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -141,7 +142,6 @@ JSONL = {
     "huge float": (b'{"a": 1e999}\n', "row 1 holds a number beyond the range of a double"),
     "huge integer": (b'{"a": ' + b"9" * 5000 + b"}\n", "row 1 holds an integer beyond 64 bits"),
     "integer of 20 digits": (b'{"a": 18446744073709551615}\n', "row 1 holds an integer beyond 64 bits"),
-    "deep nesting": (b'{"a": ' + b"[" * 200_000 + b"\n", "row 1 is nested deeper|row 1 is not JSON"),
     "not UTF-8": (b'{"a": 1}\n{"a": "\xff"}\n', "row 2 is not UTF-8"),
     "lone surrogate": (b'{"a": "x"}\n{"a": "\\ud800"}\n', "row 2: column 'a' holds half a surrogate pair"),
     "mixed types": (b'{"a": 1}\n{"a": null}\n{"a": "x"}\n', "row 3: column 'a' holds a string, but a integer before"),
@@ -161,6 +161,40 @@ JSONL = {
 def test_ambiguous_json_is_refused_with_the_row(data: bytes, words: str, read: Read) -> None:
     with pytest.raises(AmbiguousData, match=words):
         read("jsonl", data)
+
+
+def test_json_that_is_nested_deeper_than_any_table_is_beyond_the_limits(read: Read) -> None:
+    with pytest.raises(ParserLimit, match="row 1 is nested deeper"):
+        read("jsonl", b'{"a": ' + b"[" * 200_000 + b"\n")
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    {
+        "rows.csv": pickle.dumps({"x": [1, 2, 3]}, protocol=0),
+        "rows.jsonl": pickle.dumps(["a", ("b", 2)], protocol=1),
+        "page.csv": b"<!DOCTYPE html><html></html>",
+        "page.jsonl": b"<script>alert(1)</script>",
+        "program.csv": b"\x7fELF\x02\x01\x01\0x,label\n",
+    }.items(),
+)
+def test_text_by_its_name_and_something_else_by_its_content_is_not_read(name: str, data: bytes) -> None:
+    with pytest.raises(FormatNotAllowed, match="its content is"):
+        sniff(io.BytesIO(data), name, tuple(READERS))
+
+
+@pytest.mark.parametrize("data", [b"x,label\n1,a.", b"a.", b".", b"(lp0\n", b"c.\n."])
+def test_text_that_ends_in_a_dot_is_text(data: bytes) -> None:
+    assert sniff(io.BytesIO(data), "rows.csv", tuple(READERS)) == "csv"
+
+
+def test_a_member_of_an_npz_that_is_a_path_or_no_array_is_not_read(read: Read) -> None:
+    for name, data in {"../x.npy": b"\x93NUMPY", "x.npy": pickle.dumps([1])}.items():
+        made = io.BytesIO()
+        with zipfile.ZipFile(made, "w") as archive:
+            archive.writestr(name, data)
+        with pytest.raises(FormatNotAllowed, match="in it is no"):
+            read("npz", made.getvalue())
 
 
 def test_json_lines_become_columns(read: Read) -> None:

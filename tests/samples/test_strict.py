@@ -96,7 +96,6 @@ UNPARSED = [
     ("int64", "9223372036854775808"),
     ("float64", "NaN"),
     ("float64", "inf"),
-    ("float64", "1e999"),
     ("float64", "1,5"),
     ("float64", "0x1"),
     ("float64", "00.5"),
@@ -105,6 +104,12 @@ UNPARSED = [
     ("timestamp", "31.01.2026"),
     ("timestamp", "2026-01-31T00:00:00.0000001"),
 ]
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "9" * 5000])
+def test_a_number_that_only_some_parsers_can_hold_is_ambiguous(value: str) -> None:
+    with pytest.raises(AmbiguousData, match=r"f: row 2: column 'x' holds .* beyond the range of a double"):
+        parsed(text("1.5", value), Column("x", "float64"), "f")
 
 
 @pytest.mark.parametrize(("kind", "value"), UNPARSED)

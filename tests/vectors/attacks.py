@@ -584,6 +584,14 @@ NAMES = {
     "compatibility_collision": "\uff44ata.csv",
     "file_as_directory": "data.csv/x",
     "directory_as_file": "more",
+    "dots_by_compatibility": "\u2024\u2024/x.csv",
+    "wide_dots": "\uff0e\uff0e/x.csv",
+    "wide_slash": "more\uff0fx.csv",
+    "wide_backslash": "more\uff3cx.csv",
+    "encoded_dots": "%2e%2e/x.csv",
+    "encoded_slash": "..%2Fx.csv",
+    "encoded_twice": "%252e%252e/x.csv",
+    "encoded_nul": "x%00.csv",
     "the_manifest_itself": MANIFEST,
     "the_manifest_in_capitals": MANIFEST.upper(),
 }
@@ -646,6 +654,12 @@ def manifest_is_a_link(world: World) -> None:
 def manifest_is_a_pipe(world: World) -> None:
     world.manifest.unlink()
     os.mkfifo(world.manifest)
+
+
+@attack(14, "not_regular_file")
+def manifest_is_a_directory(world: World) -> None:
+    world.manifest.unlink()
+    world.manifest.mkdir()
 
 
 @attack(14, "not_regular_file")

@@ -7,6 +7,7 @@ A reader decodes within a budget, refuses what readers of its format disagree on
 
 from __future__ import annotations
 
+import pickletools
 from collections.abc import Callable
 from pathlib import PurePosixPath
 from typing import BinaryIO
@@ -37,6 +38,7 @@ _SUFFIXES = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
+_LONGEST_PROGRAM = 1 << 20  # bytes that are looked at
 # (what a file starts with, what it ends with, what it is); what is not in READERS has a name only for the message
 _MAGIC = (
     (b"PAR1", b"PAR1", "parquet"),
@@ -59,6 +61,19 @@ _MAGIC = (
     (b"\x89PNG", b"", "a PNG image"),
     (b"\xff\xd8\xff", b"", "a JPEG image"),
     (b"%PDF", b"", "PDF"),
+    (b"7z\xbc\xaf", b"", "a 7z archive"),
+    (b"Rar!", b"", "a RAR archive"),
+    (b"\x04\x22\x4d\x18", b"", "lz4"),
+    (b"\x7fELF", b"", "a program"),
+    (b"SQLite f", b"", "a SQLite database"),
+    (b"GIF8", b"", "a GIF image"),
+    (b"<!DOCTYP", b"", "HTML"),
+    (b"<!doctyp", b"", "HTML"),
+    (b"<html", b"", "HTML"),
+    (b"<HTML", b"", "HTML"),
+    (b"<script", b"", "HTML"),
+    (b"<?xml", b"", "XML"),
+    (b"<svg", b"", "XML"),
     (b"\xff\xfe", b"", "UTF-16 text"),
     (b"\xfe\xff", b"", "UTF-16 text"),
 )
@@ -79,6 +94,22 @@ def sniff(file: BinaryIO, name: str, allowed: tuple[str, ...]) -> str:
     tail = file.read(8)
     file.seek(0)
     content = next((kind for start, end, kind in _MAGIC if head.startswith(start) and tail.endswith(end)), "text")
+    if content == "text" and tail.endswith(b".") and _is_pickle(file):
+        content = "a pickle"
     if content != declared and not (content == "text" and declared in ("csv", "jsonl")):
         raise FormatNotAllowed(f"{name}: its name says {declared}, its content is {content}", subject=name)
     return declared
+
+
+def _is_pickle(file: BinaryIO) -> bool:
+    """Whether the file is a program of the pickle machine: in protocols 0 and 1 it is plain text without a magic number.
+
+    The program is read, never run.
+    """
+    data = file.read(_LONGEST_PROGRAM)
+    file.seek(0)
+    try:
+        program = [operation.name for operation, _, _ in pickletools.genops(data)]
+    except (ValueError, UnicodeDecodeError, OverflowError):
+        return False
+    return len(program) > 2 and program[-1] == "STOP"  # with fewer there is nothing to stop at

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NoReturn
 
 import pyarrow as pa
 
-from sanitizer.errors import AmbiguousData
+from sanitizer.errors import AmbiguousData, ParserLimit
 from sanitizer.samples.canonical import STRING
 from sanitizer.samples.readers.limits import Budget, check_names
 
@@ -26,13 +26,13 @@ class _Odd(ValueError):
 
 
 def read(file: BinaryIO, where: str, budget: Budget) -> pa.Table:
-    """The objects of a JSON Lines file as a table; raises `AmbiguousData` that names the row."""
+    """The objects of a JSON Lines file as a table; raises `AmbiguousData` or `ParserLimit` that names the row."""
     columns: dict[str, list[Any]] = {}
     row = 0
     while line := file.readline(_LONGEST_LINE):
         row += 1
         if len(line) == _LONGEST_LINE:
-            raise AmbiguousData(f"{where}: row {row} is longer than {_LONGEST_LINE} bytes", subject=where)
+            raise ParserLimit(f"{where}: row {row} is longer than {_LONGEST_LINE >> 20} MiB", subject=where)
         for name, value in _parsed(line, row, where).items():
             if name not in columns:
                 columns[name] = [None] * (row - 1)
@@ -49,7 +49,7 @@ def _parsed(line: bytes, row: int, where: str) -> dict[str, Any]:
     try:
         value = _DECODER.decode(line.decode("utf-8"))
     except RecursionError:
-        raise AmbiguousData(f"{where}: row {row} is nested deeper than any table", subject=where) from None
+        raise ParserLimit(f"{where}: row {row} is nested deeper than any table", subject=where) from None
     except UnicodeDecodeError:
         raise AmbiguousData(f"{where}: row {row} is not UTF-8: deliver UTF-8 text", subject=where) from None
     except _Odd as odd:

@@ -52,10 +52,14 @@ def _check_edges(file: BinaryIO, archive: zipfile.ZipFile, where: str) -> None:
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: str, budget: Budget) -> NDArray[Any]:
-    if not member.filename.endswith(".npy") or member.flag_bits & 1:
+    # a name that is a path means a file to whoever unpacks the archive, never a column
+    if not member.filename.endswith(".npy") or member.flag_bits & 1 or set(member.filename) & set("/\\\0:"):
         raise FormatNotAllowed(f"{where}: {member.filename!r} in it is no plain array", subject=where)
     with archive.open(member) as stream:
-        version = npy.read_magic(stream)
+        magic = stream.read(8)
+        if not magic.startswith(b"\x93NUMPY"):
+            raise FormatNotAllowed(f"{where}: {member.filename!r} in it is no array, whatever its name says", subject=where)
+        version = npy.read_magic(io.BytesIO(magic))
         header = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}.get(version)
         if header is None:
             raise FormatNotAllowed(f"{where}: {member.filename!r} in it has the npy version {version}", subject=where)
