@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from sanitizer import detectors, drift, expectations, known, quarantine, samples, verdicts
+from sanitizer import decoys, detectors, drift, expectations, known, quarantine, samples, verdicts
 from sanitizer.errors import (
     ChangedSincePinned,
     DigestMismatch,
@@ -166,7 +166,8 @@ def judge(workspace: Path | str, checked: str) -> str:
     with ws.store() as store, _settling(store, rows.origin):
         trusted = None if trusted_side is None else trusted_side.samples
         evidence = detectors.run(rows, trusted, ws.policy.detect)
-        decided = verdicts.decide(evidence, rows, trusted, ws.policy).with_failed_rows(gate_result.row_failures)
+        decided = decoys.told(verdicts.decide(evidence, rows, trusted, ws.policy), evidence, rows, trusted, ws.policy)
+        decided = decided.with_failed_rows(gate_result.row_failures)
         decided = replace(decided, notes=(*decided.notes, *(trusted_side.notes if trusted_side else ())))
         body = {"checked": checked, "samples": screened["samples"], "reference": version, "table": ws.keep(decided.to_arrow())}
         made = ws.blobs.put_json(body)

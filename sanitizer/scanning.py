@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sanitizer import detectors, verdicts
+from sanitizer import decoys, detectors, verdicts
 from sanitizer.policy import Policy
 from sanitizer.report import Report
 from sanitizer.samples import from_any
@@ -28,4 +28,5 @@ def scan(
     samples = from_any(data, label=label, source=source, modality=modality)
     known = None if trusted is None else from_any(trusted, label=label, source=source, modality=samples.schema.modality)
     evidence = detectors.run(samples, known, policy.detect)
-    return Report(verdicts.decide(evidence, samples, known, policy), samples, known)
+    judged = verdicts.decide(evidence, samples, known, policy)
+    return Report(decoys.told(judged, evidence, samples, known, policy), samples, known)

@@ -97,6 +97,16 @@ def log_odds(p_values: Floats) -> Floats:
     return out
 
 
+def least_provable(n: int, calibration: float, *, q: float, confidence: float) -> int:
+    """The least number of rows, of `n`, that `discoveries` can accuse where no honest calibration row is as strange.
+
+    >>> least_provable(2500, 1250, q=0.1, confidence=0.9)
+    50
+    """
+    worst = float(nbinom.ppf(confidence, 1.0, calibration / (calibration + n)))
+    return max(1, int(np.ceil(max(worst, n / (calibration + 1.0)) / q)))
+
+
 def fused(scores: list[Floats], references: list[Floats]) -> tuple[Floats, Floats]:
     """One score per row from several witnesses, on delivered and honest rows alike, to be calibrated afterwards.
 

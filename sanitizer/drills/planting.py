@@ -50,14 +50,16 @@ def plant(samples: UnverifiedSamples, family: str, *, rate: float | None = None,
     return Planted(made, MappingProxyType({family: mask}))
 
 
-def plant_all(samples: UnverifiedSamples, chosen: Sequence[str] | None = None, *, poisoned: int = 20, seed: int = 0) -> Planted:
-    """Plant several families in one copy, about `poisoned` units of each, so that one judgement tells the recall of all.
+def plant_all(samples: UnverifiedSamples, chosen: Sequence[str] | None = None, *, poisoned: int | None = 20, seed: int = 0) -> Planted:
+    """Plant several families in one copy, so that one judgement tells the recall of all.
 
-    The rows are dealt out at random, an equal part to each family, so no row is attacked twice; a part is poisoned to at most
-    a quarter.  Families that find no place in their part are left out, and so is `source`: it turns one supplier bad as a
-    whole and is planted alone.
+    About `poisoned` units of each, or, with None, half of what is usual for the family.
+
+    The rows are dealt out at random, an equal part to each family, so no row is attacked twice; a part is poisoned to at most a
+    quarter.  Families that find no place in their part are left out.  `source` must be chosen by name: it turns one supplier
+    bad, here only in its part of the rows, which is weaker than the whole attack.
     """
-    names = tuple(family for family in (sensible(samples) if chosen is None else chosen) if family != "source")
+    names = tuple(f for f in sensible(samples) if f != "source") if chosen is None else tuple(chosen)
     index = units(samples)
     rng = np.random.default_rng([seed, len(names)])
     hand = rng.permutation(np.arange(len(index)) % max(1, len(names)))  # which family a unit is dealt to
@@ -66,8 +68,10 @@ def plant_all(samples: UnverifiedSamples, chosen: Sequence[str] | None = None, *
     for number, family in enumerate(names):
         mine = np.flatnonzero(rows == number)
         part = samples.take(mine)
+        wanted = ATTACKS[family].rate / 2 * len(index) if poisoned is None else poisoned
+        rate = ATTACKS[family].rate if family == "source" else min(0.25, wanted / max(1, int((hand == number).sum())))
         try:
-            made, mask, origin = _poisoned_rows(part, family, min(0.25, poisoned / max(1, int((hand == number).sum()))), seed, None)
+            made, mask, origin = _poisoned_rows(part, family, rate, seed, None)
         except UsageError:
             made, mask, origin = part, np.zeros(len(mine), bool), np.arange(len(mine))
         # an added row stands right behind a random row of its part
