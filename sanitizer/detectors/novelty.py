@@ -24,7 +24,7 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 
 from sanitizer.detectors.base import Evidence, Kind, Why
 from sanitizer.detectors.calibration import conformal_p
-from sanitizer.features import Features, nearest
+from sanitizer.features import Features, binned, nearest
 
 FOLDS = 5
 _LEAST_KNOWN = 20  # trusted rows, and delivered ones, without which folds teach nothing
@@ -109,7 +109,7 @@ def _fold(
         _surely(ExtraTreesClassifier(_TREES, min_samples_leaf=3, random_state=seed).fit(taught_beside, y, weight), beside),
     )
     boosted = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=12, early_stopping=False, random_state=seed)
-    yield "boosted", _surely(boosted.fit(taught, y, weight), judged)
+    yield "boosted", _surely(boosted.fit(binned(taught, taught), y, weight), binned(judged, taught))
 
 
 def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:

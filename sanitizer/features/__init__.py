@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sanitizer.errors import UsageError
+from sanitizer.features.bins import binned
 from sanitizer.features.encoded import Cells, Features
 from sanitizer.features.graph import NeighbourGraph, Neighbours, nearest
 from sanitizer.features.plain import encode_embedding, encode_image, encode_ratings, encode_text, users_of
@@ -16,7 +17,7 @@ from sanitizer.features.tables import cells_of, encode_table, narrow_table
 from sanitizer.policy import Detect
 from sanitizer.samples import UnverifiedSamples
 
-__all__ = ["ENCODERS", "Cells", "Features", "NeighbourGraph", "Neighbours", "Posteriors", "codes", "encode", "nearest", "units"]
+__all__ = ["ENCODERS", "Cells", "Features", "NeighbourGraph", "Neighbours", "Posteriors", "binned", "codes", "encode", "nearest", "units"]
 
 ENCODERS = {"embedding": encode_embedding, "image": encode_image, "text": encode_text, "ratings": encode_ratings}
 

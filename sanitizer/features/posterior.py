@@ -25,6 +25,8 @@ from scipy.special import logsumexp
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 
+from sanitizer.features.bins import binned
+
 FOLDS = 4
 _WIDEST = 2000  # columns a model looks at; wider tables keep those that separate the classes best
 _MOST_SPLITS = 300  # columns and classes up to which boosted trees are worth their time: one tree per class and round
@@ -73,6 +75,7 @@ def posteriors(
         nothing = np.full((n + m, classes), np.nan)
         return Posteriors(nothing[:n], nothing[n:], nothing[:n], None, None, {})
     views = {name: _narrowed(np.concatenate(pair), labels, classes) for name, pair in (("wide", wide), ("narrow", narrow))}
+    views["binned"] = binned(views["narrow"], views["narrow"])
     school = _School(views, labels, folds(labels, cluster, seed), classes, seed)
     has_clean = _learnable(y[1], classes) >= 2
     known = labels >= 0
@@ -182,7 +185,7 @@ class _School:
         """Name -> model and the view it learns from."""
         found: dict[str, tuple[Callable[[int], Any], str]] = {"trees": (_randomised, "narrow"), "linear": (_linear, "wide")}
         if self.views["narrow"].shape[1] <= _MOST_SPLITS and self.classes <= _MOST_BOOSTED:
-            found["boosted"] = (_boosted, "narrow")
+            found["boosted"] = (_boosted, "binned")
         return found
 
 
