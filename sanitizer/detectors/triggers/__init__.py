@@ -11,8 +11,9 @@ itself in three ways, of which the *best* excuse counts:
   and do those who carry the combination resemble each other elsewhere?
 
 Carriers that look like rows of other classes to models which never saw the delivery add to the evidence.  What the search has
-looked at is paid for by a level calibrated on honest deliveries, and stretched where the delivery strays from the trusted rows
-as a whole (genomic control, Devlin & Roeder 1999).
+looked at is paid for by the number of choices of columns and labels, the rest of the chance by a level that honest deliveries
+set; where the delivery strays from the trusted rows as a whole, all evidence shrinks (genomic control,
+Devlin & Roeder 1999).
 """
 
 from __future__ import annotations
@@ -30,8 +31,7 @@ from sanitizer.detectors.triggers.weighing import Weighed
 from sanitizer.detectors.triggers.windows import sharpened
 from sanitizer.features import Cells, Features
 
-_WORTH = 19.0  # nats of evidence that an honest delivery reaches once in a thousand
-_STEEP = 1.5  # nats by which that level rises for a tenth of the chance
+_WORTH = 12.0  # nats of evidence, the search paid for, that an honest delivery reaches once in a thousand
 _ROWS = 8000  # mined rows of either side; the found combinations are then applied to all rows
 
 
@@ -94,7 +94,7 @@ def mine(
     found = []
     for finalist in finalists(ground):
         judged = examined(ground, finalist)
-        if judged.evidence >= _WORTH - 2 * _STEEP:
+        if judged.evidence >= _WORTH - np.log(100):
             found.append(sharpened(ground, judged))
     return [_applied(ground, f, cells, y, trusted_y) for f in _peeled(ground, found)]
 
@@ -132,7 +132,7 @@ def _applied(ground: Ground, found: Weighed, cells: tuple[Cells, ...], y: Codes,
         elsewhere=int((all_of & (y != found.label)).sum()),
         expected=found.expected * len(y) / max(1, ground.size[0]),
         evidence=found.evidence,
-        significance=float(min(1.0, 1e-3 * 10 ** (-(found.evidence - _WORTH) / _STEEP))),
+        significance=float(min(1.0, 1e-3 * np.exp(_WORTH - found.evidence))),
     )
 
 

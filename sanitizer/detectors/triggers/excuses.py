@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 from scipy.stats import poisson
 
 from sanitizer.detectors.triggers.ground import Bits, Ground, Item, Rows
@@ -13,6 +14,7 @@ from sanitizer.detectors.triggers.weighing import ABSENT, Weighed, deviance, exc
 from sanitizer.features import Cells
 
 _NEAR = 10
+_LOOKED_AT = 96  # carriers whose neighbours are searched
 _COUSINS = 6  # other combinations of the same columns that are looked at closely
 _MOST_STRUCTURE = 25.0
 
@@ -20,7 +22,7 @@ _MOST_STRUCTURE = 25.0
 def examined(ground: Ground, found: Weighed) -> Weighed:
     """The same combination after a look at its carriers' other columns and at other combinations of its own columns."""
     if found.absent < ABSENT or not len(found.carriers):
-        return replace(found, evidence=min(found.evidence, found.absent) / ground.strays)
+        return replace(found, evidence=min(found.evidence, found.absent) / ground.strays - _searched(ground, len(found.items)))
     n = ground.size[0]
     columns = [item.column for item in found.items]
     carriers = found.carriers
@@ -30,7 +32,13 @@ def examined(ground: Ground, found: Weighed) -> Weighed:
     local = _local(ground, found, columns, coincidence)
     structure = max(0.0, 0.5 * (habit(found, k) + local) - alike)
     evidence = excused(found, k, missed(k, found.n, found.trusted, found.m), structure, len(ground.items))
-    return replace(found, evidence=evidence / ground.strays)
+    return replace(found, evidence=evidence / ground.strays - _searched(ground, len(found.items)))
+
+
+def _searched(ground: Ground, width: int) -> float:
+    """What the search has looked at, in nats (Bonferroni): every choice of so many columns, under every label."""
+    d, w = len(ground.cells), min(width, 3)  # a fourth item is paid for where it is added
+    return float(gammaln(d + 1) - gammaln(w + 1) - gammaln(max(d - w, 0) + 1) + np.log(max(1, ground.classes)))
 
 
 def _alike(ground: Ground, group: Rows, carriers: Rows, columns: list[int], population: int) -> tuple[float, int]:
@@ -38,8 +46,8 @@ def _alike(ground: Ground, group: Rows, carriers: Rows, columns: list[int], popu
 
     A trigger falls on rows at random: among a carrier's nearest rows, other carriers are as rare as among all rows of the label.
     """
-    if len(carriers) > 256:
-        carriers = carriers[:: len(carriers) // 256 + 1]
+    if len(carriers) > _LOOKED_AT:
+        carriers = carriers[:: len(carriers) // _LOOKED_AT + 1]
     distance = _apart(ground, carriers, columns)
     if distance is None:
         return 0.0, len(carriers)

@@ -21,6 +21,7 @@ LEAST = 6  # carriers below which no search can tell a trigger from a coincidenc
 _WINDOWS = (0.06, 0.12, 0.25, 0.5)  # shares of the rows that windows of numbers hold
 _VALUES = 40  # single values of a column, most frequent first
 _ITEMS = 1500
+_BY_CHANCE = 1.35  # items hang together, so their median strays so far on honest halves of one table
 _OWN_PLACE = 0.1  # share of the rows around a value that tell what usually goes with it
 
 
@@ -131,7 +132,7 @@ class Ground:
             telling = (p * m > 3) & (p < 0.97)
             squares.append((a / n - b / m)[telling] ** 2 / (p * (1 - p) * (1 / n + 1 / m))[telling])
         pooled = np.concatenate(squares) if squares else np.zeros(0)
-        return max(1.0, float(np.median(pooled)) / 0.455) if len(pooled) > 50 else 1.0
+        return max(1.0, float(np.median(pooled)) / 0.455 / _BY_CHANCE) if len(pooled) > 50 else 1.0
 
 
 def floats(values: NDArray[Any], cell: Cells) -> Floats:

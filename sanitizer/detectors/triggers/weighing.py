@@ -11,7 +11,7 @@ from scipy.stats import binom
 
 from sanitizer.detectors.triggers.ground import LEAST, Bits, Ground, Item, Rows
 
-ABSENT = 4.6  # nats, 1 %: so unlikely it must be at least that trusted rows missed an honest combination
+ABSENT = 3.0  # nats, 5 %: so unlikely it must be at least that trusted rows missed an honest combination
 _HABIT = 2.0  # exponent of the honest rates of combinations, relative to independence (a Pareto tail)
 
 
