@@ -15,6 +15,7 @@ from sanitizer.detectors.labels import CleanMargin, LabelOdds, NeighbourDisagree
 from sanitizer.detectors.novelty import Novelty
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
 from sanitizer.detectors.sources import BadSource
+from sanitizer.detectors.text_triggers import TextTrigger
 from sanitizer.detectors.triggers import Triggers
 from sanitizer.errors import PolicyError
 from sanitizer.features import Features, encode
@@ -35,6 +36,7 @@ DETECTORS: dict[str, Callable[[], Witness]] = {
         ClassFlip,
         DuplicateFlood,
         Triggers,
+        TextTrigger,
         Novelty,
         Knn,
         Lof,
