@@ -3,10 +3,12 @@
 import { confirm } from "./dialogs.js";
 import { byId, el, fill, icon, plain, visible } from "./dom.js";
 import { address, get, post, token } from "./net.js";
+import { Keys } from "./keys.js";
 import { badge, labelled, small, tag } from "./panels.js";
 import { me, pages, progress, toast } from "./top.js";
 import { ago, colour, count, percent, some } from "./words.js";
 
+const keys = new Keys(me);
 const VERBS = { drop: "Drop", release: "Release", relabel: "Relabel" };
 
 async function load() {
@@ -46,7 +48,7 @@ function proposal(one, visitor) {
       el(
         "div.acts",
         {},
-        able && !own ? el("button.primary", { type: "button", on: { click: () => agree(one) } }, icon("release"), "Agree") : null,
+        able && !own ? el("button.primary.agree", { type: "button", on: { click: () => agree(one) } }, icon("release"), "Agree", el("kbd", { "aria-hidden": "true" }, keys.shown("agree"))) : null,
         able || own ? el("button", { type: "button", on: { click: () => decline(one, own) } }, icon("undo"), own ? "Take back" : "Decline") : null,
         el("a.button", { href: address(`/?decision=${one.id}&state=all`) }, "Look at them"),
       ),
@@ -85,5 +87,14 @@ async function settle(ask, words) {
   await load();
 }
 
+// by keyboard: j and k go through them, y agrees with the one that has the focus (or the first that one may agree with)
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]") || !keys.on) return;
+  const all = [...document.querySelectorAll("article.proposal")];
+  const at = all.indexOf(document.activeElement?.closest("article.proposal"));
+  const to = { [keys.map.next]: at + 1, [keys.map.previous]: at - 1 }[event.key];
+  if (to !== undefined) all[Math.max(0, Math.min(all.length - 1, to))]?.querySelector("button, a")?.focus();
+  else if (event.key === keys.map.agree) (all[at] ?? document).querySelector("button.agree")?.click();
+});
 setInterval(() => document.visibilityState === "visible" && !document.querySelector("dialog[open]") && load(), 10000);
 load();
