@@ -7,7 +7,7 @@ export GX_ANALYTICS_ENABLED := false
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help setup run airflow test test-slow check format lint types contracts lock clean
+.PHONY: help setup run airflow review test test-slow check format lint types contracts lock clean
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
@@ -31,6 +31,9 @@ airflow: $(VENV)/.ok  ## Airflow with the DAGs on 127.0.0.1:8080, over ./workspa
 	AIRFLOW_HOME=$(CURDIR)/.airflow AIRFLOW__CORE__DAGS_FOLDER=$(CURDIR)/dags AIRFLOW__CORE__LOAD_EXAMPLES=False AIRFLOW__CORE__PARALLELISM=4 \
 	AIRFLOW__API__HOST=127.0.0.1 AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False SANITIZER_WORKSPACE=$(CURDIR)/workspace \
 	setsid --wait $(BIN)/airflow standalone
+
+review: $(VENV)/.ok  ## the review app over 500 held samples, on 127.0.0.1:8765
+	$(BIN)/sanitizer review --demo --workspace review-workspace
 
 test: $(VENV)/.ok  ## the fast tests
 	$(BIN)/python -m pytest -m "not slow" -n auto tests

@@ -741,6 +741,140 @@ def quarantine_export(file: Any, kind: str, workspace: Path) -> None:
         {"csv": quarantine.export_csv, "jsonl": quarantine.export_jsonl}[kind](view, file)
 
 
+# --- review --------------------------------------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--demo", is_flag=True, help="first fill the workspace (made when it is not there) with 500 held samples of every modality")
+@click.option("--host", default="127.0.0.1", show_default=True, help="address to listen at; others than this machine's need accounts")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0 takes a free one")
+@click.option("--name", "names", multiple=True, help="host name under which people reach it; repeat for more")
+@click.option("--https", is_flag=True, help="people reach it by https only (a proxy in front ends it)")
+@click.option("--proxy", "addresses", multiple=True, help="address of a reverse proxy that signs people in (OIDC, SAML, LDAP)")
+@click.option("--proxy-secret", type=_PATH, help="file with the secret that the proxy sends in X-Sanitizer-Proxy")
+@click.option("--proxy-header", default="X-Forwarded-User", show_default=True, help="header in which the proxy names who asks")
+@_workspace
+def review(
+    host: str,
+    port: int,
+    names: tuple[str, ...],
+    addresses: tuple[str, ...],
+    proxy_secret: Path | None,
+    proxy_header: str,
+    workspace: Path,
+    *,
+    demo: bool,
+    https: bool,
+) -> None:
+    """Serve the review of held samples to a browser, until it is interrupted."""
+    from sanitizer.review import fill, serve, trusted_proxy
+
+    proxy = trusted_proxy(addresses, proxy_secret, proxy_header)
+    if demo:
+        click.echo(f"{fill(workspace)} samples are held in {workspace}")
+
+    def announce(address: str) -> None:
+        click.echo(f"open {address}")
+        click.echo("stop with Ctrl-C")
+
+    serve(workspace, host=host, port=port, names=names, proxy=proxy, secure=https, announce=announce)
+
+
+@cli.group()
+def users() -> None:
+    """Who may review: accounts, each with one role.
+
+    viewer looks · reviewer decides · approver decides and agrees with what others proposed · auditor looks, measures and exports ·
+    admin makes accounts and decides nothing
+    """
+
+
+_ROLES = click.Choice(["viewer", "reviewer", "approver", "auditor", "admin"])
+
+
+def _password(command: Callable[..., Any]) -> Callable[..., Any]:
+    return click.option("--password-stdin", is_flag=True, help="read the password from standard input instead of asking for it")(command)
+
+
+def _ask_password(*, stdin: bool) -> str:
+    """A password, never from an argument: the process list shows those to everybody."""
+    if stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    return str(click.prompt("password", hide_input=True, confirmation_prompt=True, err=True))
+
+
+def _account_line(account: Any) -> str:
+    how = "password" if account.has_password else "no password"
+    works = f", for {', '.join(map(printable, account.sources))}" if account.sources else ""
+    return f"{account.name:<24} {account.role:<10} {'open' if account.active else 'closed':<7} {how}{works}"
+
+
+@users.command("add")
+@click.argument("name")
+@click.option("--role", type=_ROLES, required=True)
+@click.option(
+    "--source", "sources", multiple=True, help="a supplier or annotator that this person is, or works for: they never decide on its samples"
+)
+@click.option("--no-password", is_flag=True, help="signs in by a trusted proxy or Airflow only")
+@_password
+@_workspace
+@_format
+def users_add(
+    name: str, role: str, sources: tuple[str, ...], workspace: Path, form: str, *, no_password: bool, password_stdin: bool
+) -> None:
+    """Make an account."""
+    from sanitizer.review import owner, people, state
+
+    if no_password and password_stdin:
+        raise UsageError("--no-password and --password-stdin exclude each other")
+    password = None if no_password else _ask_password(stdin=password_stdin)
+    with state(workspace) as store, store.transaction() as tx:
+        made = people.add(tx, name, role, password=password, sources=sources, actor=owner())
+    _say(form, _account_line(made), {"account": asdict(made)})
+
+
+@users.command("ls")
+@_workspace
+@_format
+def users_ls(workspace: Path, form: str) -> None:
+    """List accounts."""
+    from sanitizer.review import people, state
+
+    with state(workspace) as store, store.reading() as view:
+        found = people.listed(view)
+    _say(form, "\n".join(map(_account_line, found)) or "nobody has an account yet", {"accounts": [asdict(one) for one in found]})
+
+
+@users.command("change")
+@click.argument("name")
+@click.option("--role", type=_ROLES)
+@click.option("--source", "sources", multiple=True, help="replaces the sources; '' for none")
+@click.option("--close/--open", "closed", default=None, help="a closed account cannot sign in; its sessions end at once")
+@click.option("--password", is_flag=True, help="ask for a new password")
+@_password
+@_workspace
+@_format
+def users_change(
+    name: str,
+    role: str | None,
+    sources: tuple[str, ...],
+    workspace: Path,
+    form: str,
+    *,
+    closed: bool | None,
+    password: bool,
+    password_stdin: bool,
+) -> None:
+    """Change an account; a new role, a new password and closing end its sessions at once."""
+    from sanitizer.review import owner, people, state
+
+    word = _ask_password(stdin=password_stdin) if password or password_stdin else None
+    active = None if closed is None else not closed
+    with state(workspace) as store, store.transaction() as tx:
+        made = people.change(tx, name, actor=owner(), role=role, password=word, sources=sources or None, active=active)
+    _say(form, _account_line(made), {"account": asdict(made)})
+
+
 # --- accounts ------------------------------------------------------------------------------------------------------------
 
 

@@ -90,6 +90,7 @@ class Review(_Section):
 
     second_reviewer_above: int = Field(50, ge=0, description="bulk decisions on more samples need a second, different person")
     second_reviewer_causes: tuple[str, ...] = Field(("backdoor",), description="releasing such samples needs a second person")
+    second_reviewer_relabels: bool = Field(False, description="every new label needs a second person")
 
 
 class Store(_Section):

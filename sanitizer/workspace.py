@@ -248,6 +248,7 @@ max_relabelled = 0.01          # share of known samples that may come back with 
 
 [review]
 second_reviewer_above = 50     # larger bulk decisions need a second, different person
+# second_reviewer_relabels = true  # … and so does every new label
 """
 
 

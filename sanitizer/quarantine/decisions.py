@@ -178,12 +178,14 @@ def history(view: Reader, held_id: int) -> list[Decision]:
 
 
 def needs_second(policy: Review, action: str, size: int, causes: Iterable[str]) -> bool:
-    """Whether the policy wants two people: bulk decisions, and letting in what looks like an attack that one person could plant.
+    """Whether the policy wants two people: bulk decisions, new labels, and letting in what looks like an attack that one could plant.
 
     >>> needs_second(Review(), "release", 1, ["backdoor"]), needs_second(Review(), "drop", 1, ["backdoor"])
     (True, False)
     """
-    return size > policy.second_reviewer_above or (action != "drop" and not set(policy.second_reviewer_causes).isdisjoint(causes))
+    if size > policy.second_reviewer_above or (action == "relabel" and policy.second_reviewer_relabels):
+        return True
+    return action != "drop" and not set(policy.second_reviewer_causes).isdisjoint(causes)
 
 
 def statuses(chain: Sequence[Decision]) -> dict[int, str]:

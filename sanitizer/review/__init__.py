@@ -8,7 +8,8 @@ import pwd
 import re
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,12 @@ from sanitizer.errors import MissingExtra, NotAllowed, UsageError
 
 if TYPE_CHECKING:
     from sanitizer.review.visitor import TrustedProxy
+    from sanitizer.store import Store
 
-__all__ = ["fill", "serve"]
+__all__ = ["fill", "owner", "serve", "state", "trusted_proxy"]
 
 PORT = 8765
+SHORTEST_SECRET = 24
 
 
 def serve(
@@ -58,11 +61,10 @@ def serve(
     except ImportError as error:
         raise MissingExtra("the review app needs its extra: pip install 'sanitizer[review]'", subject=str(error.name)) from error
     from sanitizer.review import people  # noqa: PLC0415
-    from sanitizer.store import Store  # noqa: PLC0415
     from sanitizer.workspace import Workspace  # noqa: PLC0415
 
-    ws = Workspace.open(workspace)
-    with Store.open(ws.policy.store.url, ws.root, origin=f"sanitizer/{ws.policy.dataset}") as store:
+    policy = Workspace.open(workspace).policy
+    with state(workspace) as store:
         with store.reading() as view:
             accounts = people.with_password(view)
         own = _is_loopback(host)
@@ -71,11 +73,11 @@ def serve(
                 f"{host} can be reached from other machines, and nobody has a password yet: `sanitizer users add` first", subject=host
             )
         local = ("127.0.0.1", "localhost", "::1") if own else ()
-        app = create_app(store, ws.policy, hosts=(*local, host, *names), proxy=proxy, secure=secure)
+        app = create_app(store, policy, hosts=(*local, host, *names), proxy=proxy, secure=secure)
         entrance = "/"
         if not accounts and proxy is None:
             token = secrets.token_urlsafe(24)
-            app.state.site.links[token] = _owner()
+            app.state.site.links[token] = owner()
             entrance = f"/enter?token={token}"
         with _listening(host, port) as listener:
             shown = f"[{host}]" if ":" in host else host
@@ -90,6 +92,39 @@ def serve(
                 limit_concurrency=256,
             )
             uvicorn.Server(config).run(sockets=[listener])
+
+
+@contextmanager
+def state(workspace: Path | str) -> Iterator[Store]:
+    """The state of a workspace without any key: what is written is in the ledger at once, the line signs the next checkpoint."""
+    from sanitizer.store import Store  # noqa: PLC0415
+    from sanitizer.workspace import Workspace  # noqa: PLC0415
+
+    ws = Workspace.open(workspace)
+    with Store.open(ws.policy.store.url, ws.root, origin=f"sanitizer/{ws.policy.dataset}") as store:
+        yield store
+
+
+def trusted_proxy(addresses: Sequence[str], secret: Path | None, header: str = "X-Forwarded-User") -> TrustedProxy | None:
+    """The reverse proxy at `addresses` with the secret in a file; None when no address is given.  Raises `UsageError` for half of one."""
+    from sanitizer.review.visitor import TrustedProxy  # noqa: PLC0415
+
+    if not addresses and secret is None:
+        return None
+    if not addresses or secret is None:
+        raise UsageError("a trusted proxy needs both its address (--proxy) and a secret that it sends (--proxy-secret FILE)")
+    for address in addresses:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError as error:
+            raise UsageError(f"{address!r} is no address of a proxy: give a number, such as 127.0.0.1", subject=address) from error
+    try:
+        word = secret.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the secret of the proxy from {secret}: {error}", subject=str(secret)) from error
+    if len(word) < SHORTEST_SECRET:
+        raise UsageError(f"the secret in {secret} has fewer than {SHORTEST_SECRET} characters: take 32 random ones", subject=str(secret))
+    return TrustedProxy(frozenset(addresses), word, header)
 
 
 def fill(workspace: Path | str) -> int:
@@ -113,7 +148,7 @@ def _is_loopback(host: str) -> bool:
         raise UsageError(f"{host!r} is no address to listen at: give a number, such as 127.0.0.1", subject=host) from error
 
 
-def _owner() -> str:
+def owner() -> str:
     """The account name of whoever runs this process; what the environment says about it proves nothing."""
     name = re.sub(r"[^a-z0-9._@-]", "-", pwd.getpwuid(os.getuid()).pw_name.lower())[:64]
     return name if name[:1].isalnum() else f"u{name}"[:64]

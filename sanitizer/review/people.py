@@ -20,13 +20,17 @@ from datetime import datetime, timedelta
 from threading import Lock
 from typing import Any
 
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 from sqlalchemy import RowMapping, delete, insert, select, update
 
-from sanitizer.errors import NotAllowed, UsageError
+from sanitizer.errors import MissingExtra, NotAllowed, UsageError
 from sanitizer.store.tables import accounts, sessions
 from sanitizer.store.transaction import Reader, Transaction
+
+try:
+    from argon2 import PasswordHasher
+    from argon2.exceptions import InvalidHashError, VerificationError
+except ImportError as error:
+    raise MissingExtra("accounts need the extra review: pip install 'sanitizer[review]'", subject="argon2-cffi") from error
 
 ROLES: Mapping[str, frozenset[str]] = {
     "viewer": frozenset({"look"}),

@@ -22,9 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PASSWORD = "four words nobody joins"
 PEOPLE = {"rea": "reviewer", "kim": "reviewer", "sam": "approver", "aud": "auditor", "ada": "admin", "vic": "viewer"}
-_SERVE = (
-    "import sys; from sanitizer.review import serve; serve(sys.argv[1], port=int(sys.argv[2]), announce=lambda at: print(at, flush=True))"
-)
+_SANITIZER = [sys.executable, "-c", "from sanitizer.cli import main; main()"]
 
 
 class Desk:
@@ -34,11 +32,11 @@ class Desk:
         self.folder, self.process, self.port = folder, None, 0
 
     def start(self):
-        command = [sys.executable, "-c", _SERVE, str(self.folder), str(self.port)]
+        command = [*_SANITIZER, "review", "--workspace", str(self.folder), "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
         said = self.process.stdout.readline()
-        assert said, "the server did not start"
-        self.port = urlsplit(said).port
+        assert said.startswith("open http://127.0.0.1:"), "the server did not start"
+        self.port = urlsplit(said.split()[1]).port
         return self
 
     def stop(self, how=signal.SIGTERM):

@@ -208,6 +208,16 @@ def test_what_the_policy_wants_two_people_for_waits(store):
     assert sam.get("proposals").json()["proposals"] == []
 
 
+def test_a_policy_that_wants_two_people_for_every_new_label_gets_them(store):
+    site = Site(store, policy=Policy(review=Review(second_reviewer_relabels=True)))
+    rea, sam = site.person("rea"), site.person("sam")
+    label = rea.get("details", ids="1").json()["samples"]["1"]["labels"][0]["label"]
+    made = rea.decide("relabel", 1, label=label)
+    assert made["status"] == "proposed"
+    assert sam.approve(made["event"])["status"] == "effective"
+    assert rea.decide("drop", 2)["status"] == "effective"
+
+
 def test_a_second_look_that_somebody_asked_for_makes_every_decision_wait(site, rea, sam):
     assert rea.decide("drop", 1)["status"] == "effective"
     assert rea.outcome("mark", {"sample": 2, "kind": "flag", "text": "I am not sure"})["ok"]
