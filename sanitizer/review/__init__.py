@@ -159,6 +159,7 @@ def _listening(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(256)  # whoever opens the address at once waits until the app is ready, instead of being turned away
     except (OSError, OverflowError) as error:
         listener.close()
         raise UsageError(f"cannot listen at {host}:{port}: {error}; choose another port with --port", subject=f"{host}:{port}") from error

@@ -59,7 +59,7 @@ def create_app(
     """
     app = FastAPI(title="sanitizer review", openapi_url=None, docs_url=None, redoc_url=None)
     app.state.site = Site(store=store, policy=policy, proxy=proxy, identify=identify, secure=secure, clock=clock)
-    app.add_middleware(Door, hosts=hosts, framed=framed)
+    app.add_middleware(Door, hosts=hosts, framed=framed, secure=secure)
     app.mount("/static", _Static(directory=_HERE / "static"), name="static")
     app.include_router(api.router)
     app.include_router(router)
@@ -158,11 +158,14 @@ def _base(request: Request) -> str:
     return str(request.scope.get("root_path", "")).rstrip("/")
 
 
+_ENDED = "your session ended, or your role was changed: sign in again; what the page had not saved yet was not decided"
+
+
 # --- coming and going ----------------------------------------------------------------------------------------------------
 
 
 @router.get("/login")
-def login(request: Request, here: _Here, next: str = "/") -> Response:  # noqa: A002 (the word that people know from such addresses)
+def login(request: Request, here: _Here, next: str = "/", *, ended: bool = False) -> Response:  # noqa: A002 (the word that people know from such addresses)
     """The form; or straight in, where a proxy or the surrounding server vouches for who asks."""
     name = vouched(request, here)
     if name is not None:
@@ -172,7 +175,8 @@ def login(request: Request, here: _Here, next: str = "/") -> Response:  # noqa: 
         return _in(request, here, token, next)
     with here.reading() as view:
         passwords = people.with_password(view)
-    return HTMLResponse(_render("login.html.jinja", request, next=_inside(next), message="", name="", passwords=passwords))
+    message = _ENDED if ended else ""
+    return HTMLResponse(_render("login.html.jinja", request, next=_inside(next), message=message, name="", passwords=passwords))
 
 
 @router.post("/login")

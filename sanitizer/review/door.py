@@ -35,13 +35,15 @@ class Door:
         app: what lies behind.
         hosts: names under which people reach this app, without port; a write must come from a page of one of them.
         framed: whether a page of the same origin may show the app in a frame (Airflow does).
+        secure: whether people reach it by https only, and browsers shall remember that.
     """
 
-    def __init__(self, app: ASGIApp, hosts: Iterable[str], *, framed: bool = False) -> None:
+    def __init__(self, app: ASGIApp, hosts: Iterable[str], *, framed: bool = False, secure: bool = False) -> None:
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._policy = POLICY.format(ancestors="'self'" if framed else "'none'")
         self._frame = "SAMEORIGIN" if framed else "DENY"
+        self._secure = secure
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -85,6 +87,8 @@ class Door:
                 headers.update(_HEADERS)
                 headers["Content-Security-Policy"] = self._policy
                 headers["X-Frame-Options"] = self._frame
+                if self._secure:
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
                 headers.setdefault("Cache-Control", "no-store")
             await send(message)
 

@@ -22,7 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PASSWORD = "four words nobody joins"
 PEOPLE = {"rea": "reviewer", "kim": "reviewer", "sam": "approver", "aud": "auditor", "ada": "admin", "vic": "viewer"}
-_SANITIZER = [sys.executable, "-c", "from sanitizer.cli import main; main()"]
+SANITIZER = [sys.executable, "-c", "from sanitizer.cli import main; main()"]
 
 
 class Desk:
@@ -32,7 +32,7 @@ class Desk:
         self.folder, self.process, self.port = folder, None, 0
 
     def start(self):
-        command = [*_SANITIZER, "review", "--workspace", str(self.folder), "--port", str(self.port)]
+        command = [*SANITIZER, "review", "--workspace", str(self.folder), "--port", str(self.port)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
         said = self.process.stdout.readline()
         assert said.startswith("open http://127.0.0.1:"), "the server did not start"

@@ -4,6 +4,10 @@ const root = document.documentElement;
 const base = root.dataset.base ?? "";
 const csrf = root.dataset.csrf ?? "";
 
+/** Whether the page is on its way to the login: then nothing asks whether to stay. */
+export let leaving = false;
+export const leave = (on = true) => (leaving = on);
+
 /** What the server refused, in its own words. */
 export class Refusal extends Error {
   constructor(status, body) {
@@ -29,9 +33,10 @@ async function ask(path, options) {
   } catch (error) {
     if (answer.ok) throw new Unreachable("the answer was cut off");
   }
-  if (answer.status === 401) {
+  if (answer.status === 401 && !leaving) {
+    leaving = true;
     const here = location.pathname.slice(base.length) + location.search;
-    location.assign(`${base}/login?next=${encodeURIComponent(here)}`);
+    location.assign(`${base}/login?ended=1&next=${encodeURIComponent(here)}`);
   }
   if (answer.status >= 500) throw new Unreachable(body?.message ?? "the server is in trouble");
   if (!answer.ok) throw new Refusal(answer.status, body);

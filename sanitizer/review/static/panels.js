@@ -43,7 +43,7 @@ function hot(heat) {
 export function picture(image, { label = "", other = null, heat = false, size = 160, marks = true } = {}) {
   const { width, height } = image;
   const scale = Math.max(1, Math.round(size / Math.max(width, height)));
-  const canvas = el("canvas.picture", { role: "img", "aria-label": label, width: width * scale, height: height * scale });
+  const canvas = el("canvas.picture", { role: label ? "img" : null, "aria-label": label || null, "aria-hidden": label ? null : "true", width: width * scale, height: height * scale });
   const context = canvas.getContext("2d");
   const small = new OffscreenCanvas(width, height);
   small.getContext("2d").putImageData(new ImageData(heat ? hot(image) : rgba(image, other), width, height), 0, 0);
@@ -225,12 +225,12 @@ export function bench(sample, trusted, context, { compare = false, map = null } 
       shot(one, compare ? [one.label ?? "", el("span.soft", {}, " difference")] : (one.label ?? ""), { kind: "trusted", size: 96, other: compare ? panel.image : null, label: `trusted, labelled ${plain(one.label)}${compare ? ", difference" : ""}` }),
     );
     const cells = panel.cells.length ? table(sample, near, context) : null;
-    return [el("div.shots", {}, el("div.own", {}, el("h3", {}, "suspect"), own), title ? el("div.near", {}, el("h3", {}, title), el("div.row", {}, others)) : null), cells];
+    return [el("div.shots", {}, el("div.own", {}, el("h2.sub", {}, "suspect"), own), title ? el("div.near", {}, el("h2.sub", {}, title), el("div.row", {}, others)) : null), cells];
   }
   if (panel.kind === "text") {
     const others = near.map((one) => el("div.quote.trusted", {}, tag(one.label), words(one, panel, compare)));
     const cells = panel.cells.length ? table({ ...sample, panel: { ...panel, label: null } }, near, context) : null;
-    return [el("h3", {}, "suspect"), el("div.quote.suspect", {}, labelled(sample), words(panel, near[0], compare)), title ? el("h3", {}, title) : null, others, cells];
+    return [el("h2.sub", {}, "suspect"), el("div.quote.suspect", {}, labelled(sample), words(panel, near[0], compare)), title ? el("h2.sub", {}, title) : null, others, cells];
   }
   if (panel.kind === "vector") {
     const rows = trusted.map(({ panel: one, likeness }) => el("tr", {}, el("th", { scope: "row" }, one.label ?? "—"), el("td.n", {}, number(likeness.distance, 4)), el("td.n", {}, number(likeness.cosine, 3))));
@@ -241,12 +241,12 @@ export function bench(sample, trusted, context, { compare = false, map = null } 
         "div.vector",
         {},
         map,
-        el("div", {}, el("h3", {}, "suspect"), el("p.line", {}, labelled(sample), el("span.soft", {}, `${panel.size} numbers, length ${number(panel.norm, 4)}`)), rows.length ? el("table.cells", {}, el("thead", {}, head), el("tbody", {}, rows)) : null, cells),
+        el("div", {}, el("h2.sub", {}, "suspect"), el("p.line", {}, labelled(sample), el("span.soft", {}, `${panel.size} numbers, length ${number(panel.norm, 4)}`)), rows.length ? el("table.cells", {}, el("thead", {}, head), el("tbody", {}, rows)) : null, cells),
       ),
     ];
   }
   if (panel.kind === "profile") return [profile(panel, context, sample.columns ?? [])];
-  return [el("h3", {}, "suspect", title ? el("span.soft", {}, ` beside the ${near.length} ${title}`) : null), table(sample, near, context)];
+  return [el("h2.sub", {}, "suspect", title ? el("span.soft", {}, ` beside the ${near.length} ${title}`) : null), table(sample, near, context)];
 }
 
 export function labelled(sample) {

@@ -5,7 +5,7 @@ import { confirm, choose, write, ask } from "./dialogs.js";
 import { byId, el, fill, icon, plain, visible } from "./dom.js";
 import { ACTIONS, Keys } from "./keys.js";
 import { scatter } from "./map.js";
-import { Refusal, address, get, post, token } from "./net.js";
+import { Refusal, address, get, leaving, post, token } from "./net.js";
 import { badge, bench, labelled, picture, small, tag } from "./panels.js";
 import { Queue } from "./queue.js";
 import { me, pages, progress, toast } from "./top.js";
@@ -13,6 +13,7 @@ import { DONE, STATE, ago, colour, count, p, percent, short, some } from "./word
 import { why } from "./why.js";
 
 const AHEAD = 14; // samples whose details are at hand before they are needed
+const SOON = 60; // samples left on the page when the next page is asked for
 const PULSE = 2000;
 const CLAIM = 25000;
 const REASONS = {
@@ -42,6 +43,8 @@ const state = {
   contexts: new Map(),
   info: null,
   compare: false,
+  arriving: false,
+  loadingMore: false,
   since: performance.now(),
   busy: false,
 };
@@ -153,7 +156,7 @@ function mayDecide() {
 
 async function decide(action, { label = null } = {}) {
   const ids = chosen();
-  if (!ids.length || !mayDecide()) return;
+  if (!ids.length || state.arriving || !mayDecide()) return;
   if (action === "relabel" && label === null) {
     label = await pickLabel(ids);
     if (label === null) return;
@@ -295,8 +298,9 @@ async function markIt(kind) {
   try {
     const { outcomes } = await post("mark", { token: token(), sample: sample.id, kind, text });
     if (!outcomes[0].ok) return toast(outcomes[0].message, { tone: "bad" });
-    if (!sample.flags.includes(kind)) sample.flags.push(kind);
-    (sample.marks ??= []).push({ kind, by: me, text, at: new Date().toISOString() });
+    const now = state.samples.get(sample.id); // its details may have come meanwhile
+    if (!now.flags.includes(kind)) now.flags.push(kind);
+    (now.marks ??= []).push({ kind, by: me, text, at: new Date().toISOString() });
     retile(sample.id);
     whyNow();
     toast(kind === "note" ? "noted" : "a second person will look", { tone: "good" });
@@ -376,9 +380,10 @@ let loading = 0;
 
 async function load({ more = false, at = null } = {}) {
   const mine = ++loading;
+  state.loadingMore = more;
   byId("main").setAttribute("aria-busy", "true");
   try {
-    const found = await get("members", { ...state.filter, after: more ? state.next : null, limit: 60 });
+    const found = await get("members", { ...state.filter, after: more ? state.next : null, limit: more ? 120 : 60 });
     if (mine !== loading) return;
     if (!more) {
       state.order = [];
@@ -401,6 +406,7 @@ async function load({ more = false, at = null } = {}) {
   } catch (error) {
     failed(error);
   } finally {
+    if (mine === loading) state.loadingMore = false;
     byId("main").setAttribute("aria-busy", "false");
   }
 }
@@ -456,7 +462,7 @@ async function select(id) {
   bar();
   remember();
   prefetch();
-  if (state.next && state.order.length - state.order.indexOf(id) < 20 && id !== null) load({ more: true });
+  if (state.next && state.order.length - state.order.indexOf(id) < SOON && id !== null && !state.loadingMore) load({ more: true });
 }
 
 function paintSample() {
@@ -507,7 +513,9 @@ async function advance() {
   const to = state.order.slice(at + 1).find(open) ?? (state.next ? null : state.order.slice(0, at + 1).find(open));
   if (to !== undefined && to !== null) return select(to);
   if (state.next) {
+    state.arriving = true; // a key pressed now would decide the same sample again
     await load({ more: true });
+    state.arriving = false;
     const later = state.order.slice(at + 1).find(open) ?? state.order.find(open);
     if (later !== undefined) return select(later);
   }
@@ -568,6 +576,7 @@ async function show(filter, { at = null, push = true } = {}) {
     }, failed);
     claim();
   } else state.info = null;
+  byId("cases").querySelector('[aria-current="true"]')?.scrollIntoView({ block: "nearest" });
   await load({ at });
 }
 
@@ -636,7 +645,7 @@ function head() {
       "div.title",
       {},
       el("p.line", {}, el("span.key", { class: colour(one.cause) }, one.cause || "unnamed"), el("span.soft", {}, `case ${id} · ${one.dataset}`)),
-      el("h1", {}, one.name ? one.reason : `Single samples: ${one.cause}`),
+      el("h1", {}, one.name ? one.reason : `Single samples: ${one.cause.replaceAll("-", " ")}`),
     ),
     el(
       "div.under",
@@ -707,9 +716,8 @@ function retile(id, node = tileOf(id)) {
   node.dataset.stamp = stamp;
   node.className = `tile ${at} ${selected ? "selected" : ""} ${here ? "here" : ""}`;
   node.setAttribute("aria-selected", String(selected || here));
-  const label = sample.label === null ? "" : `, labelled ${plain(sample.label)}`;
-  node.setAttribute("aria-label", `sample ${id}${label}, ${at === "left" ? "undecided" : at === "waiting" ? "waits for a second person" : at}${sample.flags.includes("flag") ? ", second reviewer asked for" : ""}${selected ? ", selected" : ""}`);
-  fill(node.querySelector(".mark"), badge(sample), ...sample.flags.map((flag) => el("span.badge", { class: flag }, icon(flag))));
+  const words = [`sample ${id}`, at === "left" ? "undecided" : at === "waiting" ? "waits for a second person" : at, sample.flags.includes("flag") ? "second reviewer asked for" : "", selected ? "selected" : ""];
+  fill(node.querySelector(".mark"), el("span.sr", {}, `${words.filter(Boolean).join(", ")}: `), badge(sample), ...sample.flags.map((flag) => el("span.badge", { class: flag }, icon(flag))));
   fill(node.querySelector(".label-of"), labelled(sample));
 }
 
@@ -835,7 +843,7 @@ async function help() {
         fill(
           box,
           el("label.check", {}, el("input", { type: "checkbox", checked: keys.on, on: { change: (event) => ((keys.on = event.target.checked), keys.keep(), bar()) } }), "single keys decide"),
-          el("dl.keys", {}, ...ACTIONS.map(([name, , words]) => [el("dt", {}, el("button.key-of", { type: "button", "aria-label": `change the key for: ${words}`, on: { click: (event) => rebind(event.currentTarget, name, paint) } }, el("kbd", {}, keys.shown(name)))), el("dd", {}, words)])),
+          el("dl.keys", {}, ...ACTIONS.map(([name, , words]) => [el("dt", {}, el("button.key-of", { type: "button", "aria-label": `${keys.shown(name)}, change the key for: ${words}`, on: { click: (event) => rebind(event.currentTarget, name, paint) } }, el("kbd", {}, keys.shown(name)))), el("dd", {}, words)])),
           el("footer", {}, el("button", { type: "button", on: { click: () => (keys.reset(), paint(), bar()) } }, "the usual keys"), el("span.hint", {}, "press a key here to change it; arrows move too")),
         );
       paint();
@@ -990,7 +998,7 @@ window.addEventListener("popstate", () => {
   show(filter, { at, push: false });
 });
 window.addEventListener("beforeunload", (event) => {
-  if (queue.size) event.preventDefault();
+  if (queue.size && !leaving) event.preventDefault();
 });
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden") queue.send(true);

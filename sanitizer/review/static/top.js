@@ -1,7 +1,7 @@
 // What every page has: progress, who is signed in, and short messages.
 
 import { byId, el, fill } from "./dom.js";
-import { address, post } from "./net.js";
+import { address, leave, post } from "./net.js";
 import { count, minutes, percent, some } from "./words.js";
 
 const PARTS = [["dropped", "dropped"], ["released", "released"], ["relabelled", "relabelled"], ["waiting", "waiting for a second person"]];
@@ -28,15 +28,27 @@ export function progress(now, { saving = 0, away = false } = {}) {
   );
 }
 
+let shown = [];
 let fading = null;
 
-/** A short message; `tone` is good, warn, bad or empty; `action` is { text, does }. */
+/** A short message; `tone` is good, warn, bad or empty; `action` is { text, does }.  A refusal stays until its time, whatever else is told meanwhile. */
 export function toast(text, { tone = "", action = null, stay = 5000 } = {}) {
+  const now = performance.now();
+  const node = el("p", { class: tone }, text, action ? el("button.plain", { type: "button", on: { click: action.does } }, action.text) : null);
+  shown = shown.filter((one) => one.tone === "bad" && one.until > now && one.text !== text).slice(-2);
+  shown.push({ node, text, tone, until: now + (tone === "bad" ? Math.max(stay, 9000) : stay) });
+  fade();
+}
+
+function fade() {
+  const now = performance.now();
+  const left = shown.filter((one) => one.until > now + 20);
   const box = byId("toast");
-  fill(box, el("p", { class: tone }, text, action ? el("button.plain", { type: "button", on: { click: action.does } }, action.text) : null));
-  box.classList.add("shown");
+  if (left.length) fill(box, ...left.map((one) => one.node)); // the last words stay in place while they fade
+  shown = left;
+  box.classList.toggle("shown", left.length > 0);
   clearTimeout(fading);
-  fading = setTimeout(() => box.classList.remove("shown"), tone === "bad" ? Math.max(stay, 9000) : stay);
+  if (left.length) fading = setTimeout(fade, Math.min(...left.map((one) => one.until)) - now);
 }
 
 /** The pages that this person may open, and how many proposals wait. */
@@ -46,8 +58,14 @@ export function pages({ waiting = null } = {}) {
 }
 
 byId("sign-out")?.addEventListener("click", async () => {
-  await post("sign-out", {});
-  location.assign(address("/login"));
+  leave(); // what the page asks meanwhile finds no session, and need not say so
+  try {
+    await post("sign-out", {});
+    location.assign(address("/login"));
+  } catch (error) {
+    leave(false);
+    toast(error.message, { tone: "bad" });
+  }
 });
 
 document.addEventListener("click", (event) => {

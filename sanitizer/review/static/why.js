@@ -55,7 +55,7 @@ function facts(sample, one, context) {
 function likely(sample, keys, relabel) {
   const found = (sample.labels ?? []).filter((one) => one.votes);
   if (!found.length) return null;
-  return block("Likelier labels", el("ul.likely", {}, ...found.slice(0, 4).map((one) => el("li", {}, el("button", { type: "button", on: { click: () => relabel(one.label) }, "aria-label": `relabel ${plain(one.label)}` }, tag(one.label), el("span.soft", {}, `${one.votes} of ${one.of} nearest trusted`))))), el("p.small.soft", {}, "press ", el("kbd", {}, keys.shown("relabel")), " and a digit"));
+  return block("Likelier labels", el("ul.likely", {}, ...found.slice(0, 4).map((one) => el("li", {}, el("button", { type: "button", on: { click: () => relabel(one.label) } }, el("span.sr", {}, "relabel "), tag(one.label), el("span.soft", {}, `${one.votes} of ${one.of} nearest trusted`))))), el("p.small.soft", {}, "press ", el("kbd", {}, keys.shown("relabel")), " and a digit"));
 }
 
 function weighty(sample, context) {
