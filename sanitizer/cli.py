@@ -296,7 +296,7 @@ def _rows(directory: Path, pinned: Path) -> dict[str, str]:
 @click.option("--modality", type=click.Choice(["tabular", "text", "image", "embedding", "ratings"]), help="default: inferred")
 @click.option("--html", type=_PATH, help="write the HTML report here")
 @click.option("--fail-on", type=click.FloatRange(0, 1), help="exit 1 only from this share of quarantined samples on")
-@_format
+@click.option("--format", "form", type=click.Choice(["text", "json", "sarif", "junit"]), default="text", show_default=True)
 def scan(
     data: Path,
     trusted: Path | None,
@@ -309,9 +309,14 @@ def scan(
 ) -> int:
     """Judge DATA (CSV, JSONL, Parquet, Arrow, npz) with the detectors only; no workspace, nothing that a release would take."""
     found = sanitizer.scan(data, label=label, trusted=trusted, source=source, modality=modality)
+    from sanitizer import report
+
     if html is not None:
         found.to_html(html)
-    _say(form, str(found), found.facts())
+    if form in ("sarif", "junit"):
+        click.echo((report.sarif if form == "sarif" else report.junit)(found.facts(name=data.name)))
+    else:
+        _say(form, str(found), found.facts())
     if found.held:
         return Held.exit_code
     share = found.judged.quarantined / max(1, len(found.verdicts))

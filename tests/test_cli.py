@@ -124,3 +124,11 @@ def test_scanning_a_file_needs_no_workspace(tmp_path: Path, say) -> None:
     told = say("scan", tmp_path / "new.csv", "--trusted", tmp_path / "known.csv", "--label", "label", "--html", tmp_path / "r.html")
     assert told.code in (0, 1)
     assert (tmp_path / "r.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(("form", "word"), [("sarif", '"version": "2.1.0"'), ("junit", '<testsuite name="new.csv"')])
+def test_a_scan_speaks_to_code_hosts(form: str, word: str, tmp_path: Path, say) -> None:
+    table(60, seed=3).to_csv(tmp_path / "new.csv", index=False)
+    told = say("scan", tmp_path / "new.csv", "--label", "label", "--format", form)
+    assert told.code == 0
+    assert word in told.out
