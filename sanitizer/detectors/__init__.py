@@ -53,13 +53,16 @@ def run(samples: UnverifiedSamples, trusted: UnverifiedSamples | None, detect: D
 
 
 def testify(features: Features, detect: Detect) -> list[Evidence]:
-    """The evidence of all witnesses, in the order of the registry."""
+    """The evidence of all witnesses, in the order of the registry; then what the two tables do not share, if anything."""
     witnesses = DETECTORS | {name: _named(name) for name in detect.extra}
     with threadpool_limits(detect.jobs):  # sums in one order: the same verdicts bit for bit on any machine's number of cores
-        return [_heard(name, witness, features) for name, witness in witnesses.items()]
+        heard = [_heard(name, witness, features) for name, witness in witnesses.items()]
+    return [*heard, Evidence("features", "delivery", "", notes=features.notes)] if features.notes else heard
 
 
 def _heard(name: str, witness: Callable[[], Witness], features: Features) -> Evidence:
+    if not len(features):
+        return Evidence.none(name, "the delivery has no rows")
     try:
         return witness().testify(features)
     except Exception as error:  # noqa: BLE001  any witness may be broken by hostile data; who knows the policy judges it

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sanitizer.errors import UsageError
+from sanitizer.errors import UsageError, printable
 from sanitizer.features.bins import binned
 from sanitizer.features.encoded import Cells, Features
 from sanitizer.features.graph import NeighbourGraph, Neighbours, nearest
@@ -52,7 +52,8 @@ def encode(samples: UnverifiedSamples, trusted: UnverifiedSamples | None, detect
     return Features(
         modality=modality, rows=rows, trusted_rows=trusted_rows, narrow_rows=narrow_rows, trusted_narrow_rows=trusted_narrow_rows,
         names=names, y=y, trusted_y=trusted_y, labels=labels, source=source, trusted_source=trusted_source, sources=sources,
-        cells=cells, index=index, samples=samples, trusted=trusted, seed=detect.seed, notes=_differences(samples, trusted),
+        cells=cells, index=index, samples=samples, trusted=trusted, seed=detect.seed,
+        notes=(*_differences(samples, trusted), *_strangers(y, trusted_y, labels)),
     )  # fmt: skip
 
 
@@ -90,3 +91,15 @@ def _differences(samples: UnverifiedSamples, trusted: UnverifiedSamples | None) 
     if theirs - mine:
         notes.append(f"absent from the delivery, present in the trusted release: columns {', '.join(sorted(theirs - mine))}")
     return tuple(notes)
+
+
+def _strangers(y: NDArray[np.int32], trusted_y: NDArray[np.int32], labels: tuple[str, ...]) -> tuple[str, ...]:
+    """A note about classes that the trusted rows do not know, if there are any."""
+    if not (trusted_y >= 0).any():
+        return ()
+    new = np.setdiff1d(y[y >= 0], trusted_y)
+    if not len(new):
+        return ()
+    shown = ", ".join(printable(labels[code]) for code in new[:5]) + (", …" if len(new) > 5 else "")
+    rows = int(np.isin(y, new).sum())
+    return (f"classes that no trusted row has: {shown} ({rows:,} rows)",)

@@ -33,6 +33,7 @@ def open_case(seat, cause, dataset):
     seat.page.locator("button.case", has_text=cause).filter(has_text=dataset).click()
     seat.settled()
     seat.page.wait_for_selector("[role=option].here")
+    seat.page.wait_for_selector(".why .technical", state="attached")  # all of the evidence is on the screen
 
 
 def test_500_held_samples_are_cleared_in_60_key_presses(sit, desk):

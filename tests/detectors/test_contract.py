@@ -64,3 +64,15 @@ def test_every_sample_has_one_verdict(n):
     assert report.verdicts.index.equals(pd.RangeIndex(n))
     assert set(report.verdicts["action"]) <= {"accept", "quarantine"}
     assert np.isfinite(report.verdicts["suspicion"]).all()
+
+
+def test_without_rows_every_witness_is_silent_and_none_is_broken():
+    report = sanitizer.scan(table(0), label="label", trusted=table(60, 2))
+    assert report.failed == dict.fromkeys(DETECTORS, "the delivery has no rows")
+
+
+def test_what_the_tables_do_not_share_is_told():
+    strange = table(60).rename(columns={"a": "z"}).assign(label=lambda rows: rows["label"] + 1)
+    report = sanitizer.scan(strange, label="label", trusted=table(60, 2))
+    told = [note.rpartition(": ")[2] for note in report.notes]
+    assert told == ["columns z", "columns a", f"2 ({(strange['label'] == 2).sum()} rows)"]
