@@ -9,6 +9,8 @@ import numpy as np
 from sanitizer.detectors.triggers.ground import LEAST, Bits, Floats, Ground, Item, surroundings
 from sanitizer.detectors.triggers.weighing import Weighed, least_rate, promise, weigh
 
+_HONEST = 0.25  # most of what leaving an item out brings in must not be honest rows
+
 
 def sharpened(ground: Ground, found: Weighed) -> Weighed:
     """The same trigger with windows fitted to its carriers, and without items that only cut some of them off."""
@@ -80,6 +82,7 @@ def _widened(ground: Ground, found: Weighed) -> Weighed:
     while len(found.items) > 2:
         wider = [_replaced(ground, found, at, None) for at in range(len(found.items))]
         wider = [w for w in wider if w.trusted * w.n <= 0.03 * len(w.carriers) * w.m and w.elsewhere <= 0.05 * len(w.carriers)]
+        wider = [w for w in wider if w.expected - found.expected <= _HONEST * (len(w.carriers) - len(found.carriers))]
         best = max(wider, key=lambda w: len(w.carriers), default=found)
         if len(best.carriers) <= len(found.carriers) or best.absent < found.absent:
             return found
