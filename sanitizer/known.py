@@ -31,10 +31,12 @@ def over_budget(ws: Workspace, version: int | None, rows: Samples) -> str | None
     if version is None or ws.policy.samples.label is None:
         return None
     with open_release(ws.releases / ws.policy.dataset / str(version), trust=ws.trust) as opened:
-        if opened.schema.arrow != rows.schema.arrow or not opened.identities().knows(rows):
+        if opened.schema.arrow != rows.schema.arrow:
             return None
         trusted = opened.samples()
     is_known, relabelled = samples.known(trusted, rows)
+    if not relabelled.any():
+        return None
     share, allowed = relabelled.sum() / is_known.sum(), ws.policy.hold.max_relabelled + samples.disagreement(trusted)
     if share <= allowed:
         return None

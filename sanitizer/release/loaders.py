@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sanitizer.errors import MissingExtra
 from sanitizer.release.gate import VerifiedRelease
-from sanitizer.samples import Samples, Schema, UnverifiedSamples
+from sanitizer.samples import Samples, Schema
 
 
 @dataclass(frozen=True, eq=False)
 class Identities:
-    """`table` has the columns `part`, `row`, `occurrence` and `content`, one row per row of the release."""
+    """`table` has the columns `part`, `row` and `occurrence`, one row per row of the release."""
 
     table: pa.Table
 
@@ -30,18 +30,17 @@ class Identities:
         held = self.table["row"].combine_chunks()
         return np.frombuffer(held.buffers()[1], "V32")[held.offset :][: len(held)]
 
-    def knows(self, rows: UnverifiedSamples) -> bool:
-        """Whether any of `rows` is there in the same content but not in the same whole row: under another label, or from another source."""
-        contents, whole = (_digests(raw) for raw in (rows.content_ids, rows.row_digests))
-        there = pc.and_not(pc.is_in(contents, self.table["content"]), pc.is_in(whole, self.table["row"]))
-        return bool(pc.any(there, min_count=0).as_py())
-
 
 @dataclass(frozen=True)
 class OpenRelease:
-    """What `open_release` hands out."""
+    """What `open_release` hands out.
+
+    `settle` waits until every file beside the data is verified too; no row is handed out before.
+    """
 
     release: VerifiedRelease
+    settle: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
+    _read: set[str] = field(default_factory=set, repr=False, compare=False)
 
     @property
     def version(self) -> int:
@@ -65,7 +64,27 @@ class OpenRelease:
         """One table after the other, each verified before it is parsed: for data larger than memory."""
         for name in sorted(self.release.files):
             if name.startswith("data/") and name.endswith(".parquet"):
-                yield pq.read_table(pa.BufferReader(self.release.read(name))).cast(self.schema.arrow)
+                table = pq.read_table(pa.BufferReader(self.release.read(name))).cast(self.schema.arrow)
+                self.settle()
+                self._read.add(name)
+                yield table
+
+    def receipt(self) -> dict[str, Any]:
+        """What was read of which release until now, for the lineage of a model: keep it beside the weights.
+
+        `sanitizer trace` tells later whether a release of this digest was revoked.
+        """
+        told = self.release
+        return {
+            "dataset": told.dataset,
+            "version": told.version,
+            "release": told.digest,
+            "keyid": told.keyid,
+            "content": told.content,
+            "samples": told.samples,
+            "read": {name: told.files[name] for name in sorted(self._read)},
+            "at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
 
     def arrow(self) -> pa.Table:
         """All rows as one Arrow table."""
@@ -113,10 +132,6 @@ class OpenRelease:
         except ModuleNotFoundError as error:
             raise MissingExtra("release.hf() needs Hugging Face datasets: pip install datasets", subject="datasets") from error
         return datasets.Dataset(self.arrow())
-
-
-def _digests(raw: NDArray[np.void]) -> pa.Array:
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(32), len(raw), [None, pa.py_buffer(np.ascontiguousarray(raw).tobytes())])
 
 
 def _rows(torch: Any, columns: dict[str, Any], length: int) -> Any:

@@ -28,6 +28,7 @@ from sanitizer.errors import (
 )
 from sanitizer.provenance import oms
 from sanitizer.provenance.trust import Revocation
+from sanitizer.release import gate
 from sanitizer.release.gate import SeenFile, open_release, verify_release
 from tests.release.build import NOW, Trust
 
@@ -347,3 +348,23 @@ def test_a_changed_payload_is_not_what_was_signed(signer):
     bundle["dsseEnvelope"]["payload"] = other["dsseEnvelope"]["payload"]
     with pytest.raises(UntrustedSigner):
         oms.verify(json.dumps(bundle).encode(), [signer.public_key])
+
+
+def test_the_receipt_names_what_was_read_of_which_release(toys, trust, tmp_path):
+    with open_release(toys / "2", trust=trust, now=NOW, receipt=tmp_path / "receipt.json") as release:
+        assert release.receipt()["read"] == {}
+        release.arrow()
+    told = json.loads((tmp_path / "receipt.json").read_bytes())
+    assert (told["release"], told["version"]) == (release.digest, 2)
+    assert set(told["read"]) == {name for name in release.release.files if name.startswith("data/")}
+
+
+@pytest.mark.parametrize("name", ["rows.sha256.parquet", "README.md", "bom.cdx.json"])
+def test_no_row_is_handed_out_before_the_files_beside_the_data_are_verified(name, toys, trust, monkeypatch):
+    monkeypatch.setattr(gate, "_AT_ONCE", 0)
+    path = toys / "2" / name
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(DigestMismatch, match=name), open_release(toys / "2", trust=trust, now=NOW) as release:
+        next(release.parts())
+        pytest.fail("a row was handed out")
