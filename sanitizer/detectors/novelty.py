@@ -23,7 +23,7 @@ from scipy.stats import norm
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 from sanitizer.detectors.base import Evidence, Kind, Why
-from sanitizer.detectors.calibration import conformal_p
+from sanitizer.detectors.calibration import log_odds
 from sanitizer.features import Features, binned, nearest
 
 FOLDS = 5
@@ -32,6 +32,9 @@ _MOST_TAUGHT = 4000  # rows of each side that one fold learns from
 _WIDEST = 100  # dimensions; wider rows are projected on the leading directions of the trusted ones
 _RIDGE = 1e-3  # of the mean variance, added to every direction before whitening
 _TREES = 60
+_LEAST_TAIL = 10  # honest scores that the law of the tail is fitted to
+_MOST_TAIL = 100
+_REACH = 20.0
 _SUREST = 0.995  # a leaf of a few rows cannot be surer
 _MODALITIES = ("tabular", "embedding")  # pictures, texts and ratings have witnesses that know what is ordinary in them
 
@@ -54,9 +57,10 @@ class Novelty:
         seen = {name: quantile(view, view[n:], itself=np.arange(n + m) >= n) for name, view in views.items()}
         both = np.mean([np.mean([seen[name] for name in group], axis=0) for group in _VIEWS], axis=0)
         scores, reference = both[:n], both[n:]
+        p_values, behind, odds = rarity(scores, reference)
         return Evidence(
-            self.name, self.kind, "outlier", scores=scores, reference=reference, p_values=conformal_p(scores, reference),
-            calibration=m, explain=explained(features),
+            self.name, self.kind, "outlier", scores=scores, reference=reference, p_values=p_values, calibration=behind / p_values - 1.0,
+            odds=odds, explain=explained(features), version="2",
         )  # fmt: skip
 
 
@@ -160,6 +164,36 @@ def quantile(scores: Floats, known: Floats, *, itself: NDArray[np.bool_]) -> Flo
     spread = max(float(np.quantile(known, 0.9) - np.median(known)), 1e-9)
     out: Floats = norm.ppf((below + 0.5) / (len(known) - itself + 1.0)) + np.log1p(np.maximum(scores - known[-1], 0.0) / spread)
     return out
+
+
+def rarity(scores: Floats, known: Floats) -> tuple[Floats, Floats, Floats]:
+    """How rare scores are among honest rows: p-values, the honest rows each is worth having counted, log odds; all (n,).
+
+    Within the range of the `known` honest scores they are counted.  Beyond it the tail is taken to be exponential, as the mean
+    excess of the highest tenth says (Balkema and de Haan 1974; Pickands 1975), at most `_REACH` times further than counting
+    reaches; with k excesses the logarithm of such a p-value errs by its distance from the threshold over the root of k, which is
+    what is left of their worth.  P-values are multiplied by the share of honest rows (Storey 2002): the strange ones do not add
+    to the honest ones beyond any edge.
+    """
+    known = np.sort(known)
+    n, m = len(scores), len(known)
+    tail = min(m - 1, int(np.clip(0.1 * m, _LEAST_TAIL, _MOST_TAIL)))
+    edge = known[m - tail - 1]
+    mean = max(float((known[m - tail :] - edge).mean()), 1e-12)
+    above = m - np.searchsorted(known, scores, side="left")
+    behind: Floats = np.asarray(1.0 + above, np.float64)
+    counted = behind / (m + 1.0)
+    fitted = tail / m * np.exp(-np.maximum(scores - edge, 0.0) / mean)
+    far = (above == 0) & (fitted < counted)
+    p_values = np.where(far, np.maximum(fitted, 1.0 / (_REACH * m)), counted)
+    worth = tail / np.log(np.where(far, tail / (m * p_values), np.e)) ** 2
+    behind = np.where(far, np.minimum(worth, 1.0), behind)
+    # between two known scores rows are ordered too
+    right = np.clip(np.searchsorted(known, scores, side="right"), 1, m - 1)
+    part = np.clip((scores - known[right - 1]) / np.maximum(known[right] - known[right - 1], 1e-12), 0.0, 1.0)
+    smooth = np.where(above > 0, counted - part / (m + 1.0), np.minimum(counted, fitted))
+    honest = min(1.0, (1.0 + float((smooth > 0.5).sum())) / (0.5 * n))
+    return p_values * honest, behind, log_odds(np.maximum(smooth, 1e-300))
 
 
 def _narrowed(rows: Rows, n: int) -> Rows:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sanitizer.detectors.base import Evidence, Kind
-from sanitizer.detectors.novelty import explained, silence
+from sanitizer.detectors.novelty import Novelty, explained, silence
 from sanitizer.errors import MissingExtra
 from sanitizer.features import Features
 
@@ -55,10 +55,9 @@ class _PyodOutliers:
         if features.cold:
             return Evidence(self.name, self.kind, "outlier", scores=out_of_fold, explain=explained(features))
         p = (1.0 + p) / (1.0 + len(known))
-        # the fused witness decides wherever it speaks; heard beside it, this one would water it down
-        reference = out_of_fold if silence(features) else None
+        within = "" if silence(features) else Novelty.name  # the fused witness decides wherever it speaks
         return Evidence(
-            self.name, self.kind, "outlier", scores=delivered, reference=reference, p_values=p, calibration=len(known),
+            self.name, self.kind, "outlier", scores=delivered, reference=out_of_fold, p_values=p, calibration=len(known), within=within,
             explain=explained(features),
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import binomtest
 
 import sanitizer
-from sanitizer.detectors.novelty import Novelty, quantile
+from sanitizer.detectors.novelty import Novelty, quantile, rarity
 from sanitizer.features import encode
 from sanitizer.policy import Detect
 from sanitizer.samples import from_any
@@ -60,6 +60,29 @@ def test_quantiles_order_rows_beyond_all_known_ones():
     found = quantile(np.array([0.5, 1.0, 2.0, 9.0]), known, itself=np.zeros(4, bool))
     assert (np.diff(found) > 0).all()
     assert abs(found[0]) < 0.1
+
+
+def test_rarity_falls_with_the_score_and_never_claims_more_than_its_reach():
+    rng = np.random.default_rng(0)
+    known = rng.exponential(size=500)
+    scores = np.linspace(0, 60, 400)
+    p, behind, odds = rarity(scores, known)
+    assert (np.diff(p) <= 0).all()
+    assert (np.diff(odds) >= 0).all()
+    assert (behind > 0).all()
+    assert p.min() >= 0.1 / (20 * 500) * min(1.0, 2 / 400 * (1 + (scores < np.median(known)).sum()))
+
+
+@pytest.mark.parametrize("shape", ["exponential", "normal", "uniform"])
+def test_rows_beyond_all_trusted_ones_are_no_rarer_than_the_law_says(shape):
+    rng = np.random.default_rng(1)
+    far = expected = 0.0
+    for _ in range(200):
+        known, fresh = getattr(rng, shape)(size=300), getattr(rng, shape)(size=1000)
+        p, _, _ = rarity(fresh, known)
+        far += float((p <= 1e-3).sum())
+        expected += 1e-3 * 1000
+    assert far <= 1.5 * expected
 
 
 def test_it_says_why_it_is_silent():
