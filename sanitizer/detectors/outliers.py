@@ -19,6 +19,8 @@ from sanitizer.features import Features
 
 FOLDS = 5
 _MOST_FITTED = 10_000  # rows one detector is fitted on; density estimates gain little beyond
+_MOST_WORK = 4e7  # rows fitted on x rows judged: among many rows, fewer are fitted on
+_LEAST_WORTH = 2_000
 _LEAST_FITTED = 10
 
 
@@ -42,8 +44,9 @@ class _PyodOutliers:
         p = np.zeros(len(features))
         for f in range(FOLDS):
             train = known[fold != f]
-            if len(train) > _MOST_FITTED:
-                train = train[features.rng(f"{self.name}{f}").permutation(len(train))[:_MOST_FITTED]]
+            most = max(_LEAST_WORTH, min(_MOST_FITTED, int(_MOST_WORK / max(1, len(features)))))
+            if len(train) > most:
+                train = train[features.rng(f"{self.name}{f}").permutation(len(train))[:most]]
             detector = self.build(len(train), features.seed).fit(train)
             held_out = _finite(detector.decision_function(known[fold == f]))
             out_of_fold[fold == f] = held_out

@@ -32,6 +32,9 @@ _WIDEST = 2000  # columns a model looks at; wider tables keep those that separat
 _MOST_SPLITS = 300  # columns and classes up to which boosted trees are worth their time: one tree per class and round
 _MOST_BOOSTED = 10
 _MOST_TAUGHT = 20_000  # rows one model learns from
+_MANY = 30_000  # rows from which on time goes where it buys most: no randomised trees, fewer rows taught, one look by first models
+_MOST_TAUGHT_OF_MANY = 8_000
+_MOST_JUDGES = 20_000
 _LEAST_JUDGES = 100  # labelled trusted rows from which on they alone weight the models
 _PRIOR = 0.1  # share of wrong labels that is reckoned with before any row was looked at
 _DISBELIEVED = 0.02  # a row that is right with less than this probability does not teach
@@ -80,6 +83,8 @@ def posteriors(
     has_clean = _learnable(y[1], classes) >= 2
     known = labels >= 0
     judges = np.flatnonzero(known & trusted if has_clean and (y[1] >= 0).sum() >= _LEAST_JUDGES else known)
+    if len(judges) > _MOST_JUDGES:
+        judges = np.sort(np.random.default_rng(seed).choice(judges, _MOST_JUDGES, replace=False))
 
     first, believers = school.clean(trusted) if has_clean else school.halves()
     first_mix = _Mixture.of(first, labels, judges)
@@ -140,7 +145,13 @@ class _School:
         return out, believers
 
     def halves(self) -> tuple[dict[str, Floats], list[dict[str, Floats]]]:
-        """Cold: models of two of the four folds speak of the other two; fold f's judge hears only those that left f out."""
+        """Cold: models of two of the four folds speak of the other two; fold f's judge hears only those that left f out.
+
+        Among many rows one is too few to silence anybody: there each fold is judged once, by models of the other three.
+        """
+        if self.many:
+            once = self.crossed([np.ones(len(self.y))] * FOLDS)
+            return once, [once] * FOLDS
         out, heard = self._blank(), [self._blank() for _ in range(FOLDS)]
         total, times = {name: np.zeros_like(p) for name, p in out.items()}, np.zeros(len(self.y))
         for f, g in combinations(range(FOLDS), 2):
@@ -168,8 +179,9 @@ class _School:
         train = np.flatnonzero(teach & (self.y >= 0))
         if len(np.unique(self.y[train])) < 2 or not judged.any():
             return out
-        if len(train) > _MOST_TAUGHT:
-            train = np.sort(np.random.default_rng(self.seed).choice(train, _MOST_TAUGHT, replace=False))
+        most = _MOST_TAUGHT_OF_MANY if self.many else _MOST_TAUGHT
+        if len(train) > most:
+            train = np.sort(np.random.default_rng(self.seed).choice(train, most, replace=False))
         for name, (family, view) in self._families().items():
             rows = self.views[view]
             model = family(self.seed).fit(rows[train], self.y[train], sample_weight=believed[train])
@@ -183,10 +195,18 @@ class _School:
 
     def _families(self) -> dict[str, tuple[Callable[[int], Any], str]]:
         """Name -> model and the view it learns from."""
+        boosts = self.views["narrow"].shape[1] <= _MOST_SPLITS and self.classes <= _MOST_BOOSTED
+        if self.many and boosts:
+            return {"linear": (_linear, "wide"), "boosted": (_briefly_boosted, "binned")}
         found: dict[str, tuple[Callable[[int], Any], str]] = {"trees": (_randomised, "narrow"), "linear": (_linear, "wide")}
-        if self.views["narrow"].shape[1] <= _MOST_SPLITS and self.classes <= _MOST_BOOSTED:
+        if boosts:
             found["boosted"] = (_boosted, "binned")
         return found
+
+    @property
+    def many(self) -> bool:
+        """There are so many rows that models must be sparing."""
+        return len(self.y) > _MANY
 
 
 @dataclass(frozen=True)
@@ -262,6 +282,10 @@ def _narrowed(rows: Rows, y: Codes, classes: int) -> Rows:
 
 def _boosted(seed: int) -> Any:
     return HistGradientBoostingClassifier(max_iter=60, learning_rate=0.07, max_leaf_nodes=15, early_stopping=False, random_state=seed)
+
+
+def _briefly_boosted(seed: int) -> Any:
+    return HistGradientBoostingClassifier(max_iter=25, learning_rate=0.15, max_leaf_nodes=15, early_stopping=False, random_state=seed)
 
 
 def _randomised(seed: int) -> Any:
