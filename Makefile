@@ -28,7 +28,7 @@ run: $(VENV)/.ok  ## two real deliveries through the whole line, into ./workspac
 	$(BIN)/python data/demo.py workspace
 
 airflow: $(VENV)/.ok  ## Airflow with the DAGs on 127.0.0.1:8080, over ./workspace
-	AIRFLOW_HOME=$(CURDIR)/.airflow AIRFLOW__CORE__DAGS_FOLDER=$(CURDIR)/dags AIRFLOW__CORE__LOAD_EXAMPLES=False AIRFLOW__CORE__PARALLELISM=4 \
+	AIRFLOW_HOME=$(CURDIR)/.airflow AIRFLOW__CORE__DAGS_FOLDER=$(CURDIR)/dags AIRFLOW__CORE__PLUGINS_FOLDER=$(CURDIR)/plugins AIRFLOW__CORE__LOAD_EXAMPLES=False AIRFLOW__CORE__PARALLELISM=4 \
 	AIRFLOW__API__HOST=127.0.0.1 AIRFLOW__USAGE_DATA_COLLECTION__ENABLED=False SANITIZER_WORKSPACE=$(CURDIR)/workspace \
 	setsid --wait $(BIN)/airflow standalone
 
