@@ -86,6 +86,15 @@ def _parsing() -> Iterator[Finding]:
         return f"a child process read {len(rows)} row within its limits"
 
     yield _tried("parsing", parsed)
+    from sanitizer.samples import landlock  # noqa: PLC0415
+
+    known = landlock.version()
+    if known:
+        yield Finding("ok", "confinement", f"Landlock {known}: the process that parses can open no other file")
+    else:
+        yield Finding(
+            "warning", "confinement", "this kernel has no Landlock: the process that parses is limited, but can read what you can"
+        )
 
 
 def _workspace(root: Path) -> Iterator[Finding]:

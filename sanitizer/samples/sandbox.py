@@ -1,6 +1,7 @@
 """Hostile bytes are parsed in a child process that may use so much memory, time and disk, and knows no secrets.
 
-The child is a fresh interpreter with an empty environment, so it holds neither keys nor tokens of ours.  It is told which
+The child is a fresh interpreter with an empty environment, so it holds neither keys nor tokens of ours, and where the kernel has
+Landlock it can open no file but those it was given: not even a key that lies on the disk.  It is told which
 files to read, hashes each one as the blob store would, parses it, and writes one Arrow file.  What comes back is checked
 again: a parser that was taken over may write anything.
 
@@ -33,6 +34,7 @@ from sanitizer.errors import (
     SchemaMismatch,
     UsageError,
 )
+from sanitizer.samples import landlock
 from sanitizer.samples.schema import Schema, listed
 
 _ROOT = str(Path(__file__).parents[2])  # where this very package lies; the child ignores PYTHONPATH
@@ -44,6 +46,13 @@ _ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
 }
+# what may still be loaded while parsing: modules, shared libraries, time zones.  Not the whole of where our package lies: there a
+# workspace with keys may lie too
+_LIBRARIES = (
+    *dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix, str(Path(__file__).parents[1]))),
+    *("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/usr/local/lib", "/usr/share/zoneinfo", "/etc/localtime", "/etc/ld.so.cache"),
+    *("/dev/null", "/dev/urandom", "/proc/self", "/sys/devices/system/cpu", "/sys/fs/cgroup"),
+)
 _MESSAGE = 1 << 16  # bytes of a child's answer and of its complaints that anybody reads
 _ERRORS = {e.code: e for e in (AmbiguousData, DigestMismatch, FormatNotAllowed, ParserLimit, SchemaMismatch, UsageError)}
 
@@ -168,6 +177,8 @@ def child() -> None:
     from sanitizer.samples import assemble  # noqa: PLC0415 - only the child needs the parsers
 
     _limit(request.limits)
+    packages = [entry for entry in sys.path if entry.endswith("-packages")]
+    landlock.confine(read=[*_LIBRARIES, *packages, *(f.path for f in request.files)], write=[str(Path(sys.argv[2]).parent)])
     answer: dict[str, Any]
     try:
         table, schema = assemble.assemble(request)
