@@ -7,7 +7,7 @@ export GX_ANALYTICS_ENABLED := false
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help setup run airflow review test test-slow check format lint types contracts lock clean
+.PHONY: help setup run airflow review test test-slow bench check format lint types contracts lock clean
 help:
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
@@ -40,6 +40,9 @@ test: $(VENV)/.ok  ## the fast tests
 
 test-slow: $(VENV)/.ok  ## servers, browsers, kill tests
 	$(BIN)/python -m pytest -m slow tests
+
+bench: $(VENV)/.ok  ## detection beside the usual tools into benchmarks/results; BENCH=--quick for a few minutes
+	$(BIN)/python benchmarks/detection.py $(BENCH)
 
 check: format lint types contracts  ## format, lint, types, import contracts
 
