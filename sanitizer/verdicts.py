@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from sanitizer.detectors import Evidence, Group
-from sanitizer.detectors.calibration import conformal_p, discoveries, fused, log_odds, searched
+from sanitizer.detectors.calibration import conformal_p, discoveries, fused, log_odds, searched, smooth_p
 from sanitizer.errors import DetectorFailed
 from sanitizer.features import codes, units
 from sanitizer.policy import Detect, Policy
@@ -229,9 +229,7 @@ class _Court:
         p = np.where(self._taken_for_else(cause), np.nan, conformal_p(scores, reference))
         accused = discoveries(p, float(np.isfinite(reference).sum()), q=detect.q, confidence=detect.confidence)
         self._accuse(cause, accused, p, scores, reference, calibrated)
-        # beyond the farthest honest row the scores still order the rows
-        beyond = np.maximum(scores - np.nanmax(reference), 0.0)
-        self._suspect(log_odds(conformal_p(scores, reference) * np.exp(-beyond)))
+        self._suspect(log_odds(smooth_p(scores, reference)))
 
     def _taken_for_else(self, cause: str) -> NDArray[np.bool_]:
         """Rows that a group of another cause holds already: they are no discovery of this one."""
@@ -275,7 +273,7 @@ class _Court:
                 honest = size * (seen + 0.5) / (heard + 1.0)  # Jeffreys: a class that trusted rows do not know may be anything
             else:
                 honest = size * (1.0 if taken > 0.5 * size else rate)
-            if honest > 0.5 * taken:
+            if honest >= 0.5 * taken:
                 out &= ~mine
                 name = stratum.names[code]
                 self.notes.append(

@@ -28,6 +28,19 @@ def conformal_p(scores: Floats, reference: Floats) -> Floats:
     return np.where(np.isnan(scores), np.nan, (1.0 + above) / (1.0 + len(known)))
 
 
+def smooth_p(scores: Floats, reference: Floats) -> Floats:
+    """Conformal p-values without ties, for ordering and odds, not for promises: interpolated between honest rows.
+
+    Beyond the farthest one they fall by a factor e per unit of score; NaN stays NaN.
+    """
+    known = np.unique(reference[~np.isnan(reference)])
+    if not len(known):
+        return np.where(np.isnan(scores), np.nan, 1.0)
+    levels = np.log(conformal_p(known, reference))
+    out: Floats = np.exp(np.interp(scores, known, levels) - np.maximum(scores - known[-1], 0.0))
+    return np.where(np.isnan(scores), np.nan, out)
+
+
 def discoveries(p_values: Floats, calibration: float | Floats, *, q: float, confidence: float) -> NDArray[np.bool_]:
     """The largest set {p <= t} whose share of honest rows is at most `q` with probability at least `confidence`.
 

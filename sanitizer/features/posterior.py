@@ -32,6 +32,7 @@ _WIDEST = 2000  # columns a model looks at; wider tables keep those that separat
 _MOST_SPLITS = 300  # columns and classes up to which boosted trees are worth their time: one tree per class and round
 _MOST_BOOSTED = 10
 _MOST_TAUGHT = 20_000  # rows one model learns from
+_FEW_CLASSES = 4  # among few rows more classes make boosted trees cost more than they tell
 _MANY = 30_000  # rows from which on time goes where it buys most: no randomised trees, fewer rows taught, one look by first models
 _MOST_TAUGHT_OF_MANY = 8_000
 _MOST_JUDGES = 20_000
@@ -199,7 +200,7 @@ class _School:
         if self.many and boosts:
             return {"linear": (_linear, "wide"), "boosted": (_briefly_boosted, "binned")}
         found: dict[str, tuple[Callable[[int], Any], str]] = {"trees": (_randomised, "narrow"), "linear": (_linear, "wide")}
-        if boosts:
+        if boosts and self.classes <= _FEW_CLASSES:
             found["boosted"] = (_boosted, "binned")
         return found
 
