@@ -27,6 +27,10 @@ _POWER_SPREAD = 0.5  # of the normal prior of the power's logarithm around 0
 _MOST_FITTED = 20_000  # rows that law and flows are fitted on; more change nothing that matters
 _ROUNDS = 40
 _MOST_RELABELLED = 0.9
+_RECKONED = 0.005  # share of changed labels that odds reckon with before any label was looked at
+_WORTH = 1.0
+_REACH = 5.0
+_MOST_CELLS = 4_000_000  # odds that are sorted to count honest rows
 _PAIR = 3.0  # expected flips that a flow must show before it leaves the common rate
 _UNCHECKED = 0.04  # weight of unsharpened probabilities in the count of honest rows where no trusted row can check the law
 
@@ -146,7 +150,8 @@ def judge(delivered: tuple[Floats, Codes], trusted: tuple[Floats, Codes] | None,
         # flows are learnt from both sides alike: what honest rows of the delivery show, those of the trusted side show too
         rate = flows(np.concatenate([honest, law(trusted[0])]), np.concatenate([y, trusted[1]]), seed=seed)
         rate = _at_scale_of(honest, y, rate)
-    odds = log_odds(honest, rate)
+    rare = max(1.0, _RECKONED / max(float((honest @ rate).sum() / max(1, len(y))), _LEAST))
+    odds = log_odds(honest, _scaled(rate, rare))
     own = odds[np.arange(len(y)), y]
     kept = 1.0 - rate.sum(axis=1)
     likely = honest if trusted is not None else (1 - _UNCHECKED) * honest + _UNCHECKED * proba
@@ -157,18 +162,13 @@ def judge(delivered: tuple[Floats, Codes], trusted: tuple[Floats, Codes] | None,
         return Judged(own, np.zeros(0), np.maximum(expected, reach), np.full(len(y), _WORTH), law, relabelled)
     known, known_y = trusted
     known_honest = law(known)
-    known_odds = log_odds(known_honest, rate)
+    known_odds = log_odds(known_honest, _scaled(rate, rare))
     known_own = known_odds[np.arange(len(known_y)), known_y]
     seen = len(known_own) - np.searchsorted(np.sort(known_own), own, side="left")
     behind = _WORTH + seen
     expected = expected * behind / (_WORTH + _beyond(known_odds, known_honest, own))
     least = len(y) / max(1, len(known_y)) / _REACH
     return Judged(own, known_own, np.maximum(expected, least), behind.astype(np.float64), law, relabelled)
-
-
-_WORTH = 1.0
-_REACH = 5.0
-_MOST_CELLS = 4_000_000
 
 
 def _beyond(odds: Floats, weight: Floats, levels: Floats) -> Floats:

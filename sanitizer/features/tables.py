@@ -11,6 +11,7 @@ from sanitizer.features.encoded import Cells
 from sanitizer.samples import UnverifiedSamples
 
 _MOST_CATEGORIES = 30  # of one column; rarer ones share a dimension
+_LEAST_SEEN = 5  # rows of a category; were every trusted one kept, only delivered rows could ever be of an unknown one
 _BELOW = -1e6
 _LINEAR_UP_TO = 4.0  # robust standard deviations; beyond, distance grows by the logarithm
 
@@ -114,8 +115,9 @@ def _spread(known: NDArray[np.float64], middle: float) -> float:
 
 
 def _one_hot(codes: NDArray[np.int32], fitted_on: NDArray[np.int32]) -> NDArray[np.float32]:
-    """One dimension per frequent category, one for all others (new ones too); null is a category."""
+    """One dimension per frequent category, one for all others (rare and new ones alike); null is a category."""
     found, counts = np.unique(fitted_on, return_counts=True)
+    found, counts = found[counts >= _LEAST_SEEN], counts[counts >= _LEAST_SEEN]
     kept = np.sort(found[np.argsort(-counts, kind="stable")[:_MOST_CATEGORIES]])
     at = np.searchsorted(kept, codes)
     at[(at == len(kept)) | (kept[np.minimum(at, len(kept) - 1)] != codes if len(kept) else True)] = len(kept)
