@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from threadpoolctl import threadpool_limits
 
-from sanitizer.detectors.triggers import Item, Triggers
+from sanitizer.detectors.triggers import Item, Triggers, mine
 from sanitizer.features import encode
 from sanitizer.policy import Detect
 from sanitizer.samples import from_any
@@ -77,6 +77,18 @@ def test_honest_tables_show_no_trigger():
     for seed in range(2):
         rng = np.random.default_rng(seed)
         assert not [g for g in found(table(rng, 900), table(rng, 450)).groups if g.significance <= 1e-3]
+
+
+@pytest.mark.slow
+def test_honest_tables_reach_the_level_about_as_seldom_as_it_says():
+    read = {"label": "label", "source": None, "modality": "tabular"}
+    reached = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        features = encode(from_any(table(rng, 900), **read), from_any(table(rng, 450), **read), Detect())
+        patterns = mine(features.cells, features.y, features.trusted_y, 2, None, None, rng)
+        reached += any(p.significance <= 1e-2 for p in patterns)
+    assert reached <= 5  # of 100 at 1 %: more than 5 has a chance below 1 in 1,000
 
 
 def test_a_combination_that_trusted_rows_know_is_a_habit():
