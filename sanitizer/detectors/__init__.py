@@ -14,6 +14,7 @@ from sanitizer.detectors.floods import DuplicateFlood
 from sanitizer.detectors.labels import CleanMargin, LabelOdds, NeighbourDisagreement
 from sanitizer.detectors.novelty import Novelty
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
+from sanitizer.detectors.shilling import Shilling
 from sanitizer.detectors.sources import BadSource
 from sanitizer.detectors.text_triggers import TextTrigger
 from sanitizer.detectors.triggers import Triggers
@@ -37,6 +38,7 @@ DETECTORS: dict[str, Callable[[], Witness]] = {
         DuplicateFlood,
         Triggers,
         TextTrigger,
+        Shilling,
         Novelty,
         Knn,
         Lof,
