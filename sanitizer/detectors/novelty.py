@@ -73,7 +73,7 @@ def silence(features: Features) -> str:
 
 
 # what is averaged within each group, before the groups are
-_VIEWS = (("near", "near.whitened"), ("trees", "boosted"), ("trees.distances",))
+_VIEWS = (("near", "near.whitened"), ("trees", "boosted"), ("trees.distances", "boosted.distances"))
 
 
 def out_of_fold(rows: Rows, n: int, rng: np.random.Generator) -> dict[str, Floats]:
@@ -107,13 +107,11 @@ def _fold(
     y = np.arange(len(taught)) < len(others)
     weight = np.where(y, 0.5 / max(1, len(others)), 0.5 / max(1, len(trusted))) * len(taught)
     beside, taught_beside = np.column_stack([judged, *gaps]), np.column_stack([taught, *taught_gaps])
-    yield "trees", _surely(ExtraTreesClassifier(_TREES, min_samples_leaf=3, random_state=seed).fit(taught, y, weight), judged)
-    yield (
-        "trees.distances",
-        _surely(ExtraTreesClassifier(_TREES, min_samples_leaf=3, random_state=seed).fit(taught_beside, y, weight), beside),
-    )
-    boosted = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=12, early_stopping=False, random_state=seed)
-    yield "boosted", _surely(boosted.fit(binned(taught, taught), y, weight), binned(judged, taught))
+    for name, mine_seen, taught_seen in (("", judged, taught), (".distances", beside, taught_beside)):
+        trees = ExtraTreesClassifier(_TREES, min_samples_leaf=3, random_state=seed)
+        boosted = HistGradientBoostingClassifier(max_iter=50, max_leaf_nodes=12, early_stopping=False, random_state=seed)
+        yield f"trees{name}", _surely(trees.fit(taught_seen, y, weight), mine_seen)
+        yield f"boosted{name}", _surely(boosted.fit(binned(taught_seen, taught_seen), y, weight), binned(mine_seen, taught_seen))
 
 
 def _some(rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
