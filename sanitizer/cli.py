@@ -638,11 +638,11 @@ def quarantine_ls(case_id: int | None, state: Any, cause: str | None, limit: int
     with sanitizer.Workspace.open(workspace).store() as store, store.reading() as view:
         if case_id is None and state is None and cause is None:
             cases = quarantine.cases(view)
-            lines = [f"{c.id:>5}  {c.cause:<18} {c.held:>5} held of {c.size:<5} {printable(c.reason)}" for c in cases]
+            lines = [f"{c.id:>5}  {printable(c.cause):<18} {c.held:>5} held of {c.size:<5} {printable(c.reason)}" for c in cases]
             facts: dict[str, Any] = {"cases": [asdict(c) for c in cases]}
         else:
             page = quarantine.ls(view, case_id=case_id, state=state, cause=cause, limit=limit)
-            lines = [f"{h.id:>6}  {h.state:<10} {h.cause:<18} {printable(h.reason)}" for h in page.samples]
+            lines = [f"{h.id:>6}  {h.state:<10} {printable(h.cause):<18} {printable(h.reason)}" for h in page.samples]
             facts = {"samples": [asdict(h) for h in page.samples], "next": page.next}
     _say(form, "\n".join(lines) or "nothing is held", facts)
 
