@@ -32,7 +32,7 @@ _WORTH = 1.0
 _REACH = 5.0
 _MOST_CELLS = 4_000_000  # odds that are sorted to count honest rows
 _PAIR = 3.0  # expected flips that a flow must show before it leaves the common rate
-_UNCHECKED = 0.04  # weight of unsharpened probabilities in the count of honest rows where no trusted row can check the law
+_UNCHECKED = 0.02  # weight of unsharpened probabilities in the count of honest rows where no trusted row can check the law
 
 
 @dataclass(frozen=True)

@@ -81,3 +81,13 @@ def test_the_false_share_is_kept_in_nine_runs_of_ten(kinds: dict[str, float]):
     # 17 of 100 has probability below 0.02 where the promise holds exactly
     assert np.sum(np.array(shares) > 0.1) <= 17
     assert np.mean(recalls) > 0.04
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("classes", [2, 8])
+def test_a_cold_start_keeps_the_same_promise(classes: int):
+    shares = []
+    for seed in range(60):
+        found, bad, _ = accused(seed, cold=True, flipped=0.2, classes=classes)
+        shares.append((found & ~bad).sum() / max(1, found.sum()))
+    assert np.sum(np.array(shares) > 0.1) <= 11  # of 60, at most one in ten: more has probability below 0.02
