@@ -11,6 +11,7 @@ from threadpoolctl import threadpool_limits
 from sanitizer.detectors.base import Evidence, Group, SourceFinding, Why, Witness
 from sanitizer.detectors.flips import ClassFlip
 from sanitizer.detectors.floods import DuplicateFlood
+from sanitizer.detectors.image_triggers import ImageTrigger
 from sanitizer.detectors.labels import CleanMargin, LabelOdds, NeighbourDisagreement
 from sanitizer.detectors.novelty import Novelty
 from sanitizer.detectors.outliers import IsolationForest, Knn, Lof
@@ -38,6 +39,7 @@ DETECTORS: dict[str, Callable[[], Witness]] = {
         DuplicateFlood,
         Triggers,
         TextTrigger,
+        ImageTrigger,
         Shilling,
         Novelty,
         Knn,
