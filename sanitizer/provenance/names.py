@@ -122,12 +122,14 @@ def _wrong(name: str, parts: list[str]) -> str:
         return "it is absolute"
     if found := _ENCODED.search(name):
         return f"it has {found.group()}, which is a dot, a separator or NUL to whoever takes it for part of a URL"
+    if len(parts) > DEEPEST:
+        return f"it is deeper than {DEEPEST} directories"
+    if wrong := next(filter(None, map(_wrong_part, parts)), ""):
+        return wrong
     compatible = unicodedata.normalize("NFKC", name)
     if compatible.count("/") != name.count("/") or any(set(part) <= {"."} or "\\" in part for part in compatible.split("/")):
         return "what looks like a dot or a separator in it becomes one in its compatibility form"
-    if len(parts) > DEEPEST:
-        return f"it is deeper than {DEEPEST} directories"
-    return next(filter(None, map(_wrong_part, parts)), "")
+    return ""
 
 
 def _wrong_part(part: str) -> str:

@@ -124,9 +124,9 @@ class Schema:
     def from_json(cls, body: object) -> Schema:
         """The inverse of `to_json`, strict: an unknown key or a wrong type is a `UsageError` that says where.
 
-        >>> Schema.from_json({"modality": "tabular", "columns": [{"name": "age", "type": "int"}]})
+        >>> Schema.from_json({"modality": "tabular", "columns": [{"name": "age", "type": "int"}]})  # doctest: +ELLIPSIS
         Traceback (most recent call last):
-        sanitizer.errors.UsageError: schema: column 'age' has the unknown type 'int'; known: int64, float64, string, bool, timestamp, …
+        sanitizer.errors.UsageError: schema: column 'age' has the unknown type 'int'; known: int64, ...
         """
         top = _checked(body, "schema", {"modality": str, "columns": list}, {"label": str, "source": str, "key": list})
         columns = []

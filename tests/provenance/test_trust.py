@@ -65,7 +65,7 @@ def test_a_source_has_its_keys_threshold_and_expiry(world):
 def test_the_policy_in_force_is_the_one_that_the_owners_signed(world):
     trust = TrustRoot.load(world.trust, now=NOW)
     trust.check_policy(POLICY)
-    with pytest.raises(DigestMismatch, match="not the policy that the owners of the trust root signed"):
+    with pytest.raises(DigestMismatch, match="not the policy that its owners signed"):
         trust.check_policy(b'dataset = "demo"\nq = 1\n')
     changed = trust_edit.sign_policy(world.trust, b"new", signers=OWNER, now=NOW)
     changed.check_policy(b"new")
