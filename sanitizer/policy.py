@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import rfc8785
@@ -139,14 +138,6 @@ class Policy(_Section):
         except ValidationError as error:
             wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             raise PolicyError(f"{origin}: {wrong}", subject=origin) from error
-
-    @classmethod
-    def load(cls, path: Path) -> Policy:
-        """Read the policy at `path`."""
-        try:
-            return cls.from_toml(path.read_text(encoding="utf-8"), origin=str(path))
-        except (OSError, UnicodeDecodeError) as error:
-            raise PolicyError(f"cannot read the policy {path}: {error}; run `sanitizer init`", subject=str(path)) from error
 
     @property
     def digest(self) -> str:

@@ -123,17 +123,23 @@ def ls(
         if value is not None:
             query = query.where(table.c[name] == value)
     if after is not None:
-        query = query.where(_beyond(after))
+        query = query.where(beyond(after))
     # one walk along an index for each data set and state, merged: a single query over several of them would sort all their samples
     datasets = [dataset] if dataset is not None else list(view.execute(select(cases_table.c.dataset).distinct()).scalars())
     states = [state] if state is not None else list(get_args(State))
     walks = [view.rows(query.where(table.c.dataset == d, table.c.state == s)) for d in datasets for s in states]
     found = [Held.of(row) for row in islice(merge(*walks, key=lambda row: (-row["suspicion"], -row["id"])), limit + 1)]
     last = found[limit - 1] if len(found) > limit else None
-    return Page(tuple(found[:limit]), None if last is None else f"{last.suspicion.hex()}~{last.id}")
+    return Page(tuple(found[:limit]), None if last is None else place(last))
 
 
-def _beyond(after: str) -> ColumnElement[bool]:
+def place(row: Held) -> str:
+    """Where a listing by suspicion stands after `row`, as the word that continues it."""
+    return f"{row.suspicion.hex()}~{row.id}"
+
+
+def beyond(after: str) -> ColumnElement[bool]:
+    """What a listing by suspicion holds after a `place`; raises `UsageError` for a word that is none."""
     try:
         suspicion, _, held_id = after.partition("~")
         at, number = float.fromhex(suspicion), int(held_id)

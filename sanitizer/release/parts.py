@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from sanitizer.errors import UsageError
 from sanitizer.provenance.blobs import BlobStore
-from sanitizer.samples import Samples, Schema, UnverifiedSamples
+from sanitizer.samples import Samples, UnverifiedSamples
 from sanitizer.verdicts import Verdicts
 
 _ROW_GROUP = 65_536  # rows; small enough to stream, large enough to compress
@@ -222,11 +222,6 @@ def parquet(table: pa.Table) -> bytes:
 def read_parquet(data: bytes) -> pa.Table:
     """The table in verified bytes."""
     return pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-
-
-def schema_of(part: Part) -> Schema:
-    """The schema that a part's rows follow."""
-    return Schema.from_json(dict(part.schema))
 
 
 def _digests(raw: NDArray[np.void]) -> pa.Array:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from heapq import merge
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, func, select
 
 from sanitizer.errors import UsageError
 from sanitizer.quarantine import Decision, Held, beside, content, context
 from sanitizer.quarantine.beside import NEAREST
 from sanitizer.quarantine.content import Content
+from sanitizer.quarantine.listing import beyond, place
 from sanitizer.review import panels
 from sanitizer.store.tables import cases, decision_members, decisions, deliveries, draw_members, held, held_content, marks
 from sanitizer.store.transaction import Reader
@@ -96,11 +97,11 @@ def page(view: Reader, wanted: Wanted, *, after: str | None = None, limit: int =
         looked += len(rows)
         for row in _matching(view, rows, needle) if needle else rows:
             if len(out) == limit:
-                return Found(tuple(out), _place(out[-1]), looked)
+                return Found(tuple(out), place(out[-1]), looked)
             out.append(row)
         if not needle or len(rows) < _CHUNK:
             return Found(tuple(out), None, looked)
-        at = _place(rows[-1])
+        at = place(rows[-1])
         if looked >= _LOOKED_THROUGH:
             return Found(tuple(out), at, looked)
 
@@ -131,25 +132,11 @@ def facets(view: Reader, wanted: Wanted) -> dict[str, list[list[Any]]]:
 def _walk(view: Reader, wanted: Wanted, after: str | None, limit: int) -> list[Held]:
     query = select(held).where(*wanted.where()).order_by(held.c.suspicion.desc(), held.c.id.desc()).limit(limit)
     if after is not None:
-        query = query.where(_beyond(after))
+        query = query.where(beyond(after))
     # one walk along an index for each state, merged: a single query over several of them would sort all their samples
     walks = [view.rows(query.where(held.c.state == state)) for state in wanted.states]
     rows = merge(*walks, key=lambda row: (-row["suspicion"], -row["id"]))
     return [Held.of(row) for row, _ in zip(rows, range(limit), strict=False)]
-
-
-def _place(row: Held) -> str:
-    return f"{row.suspicion.hex()}~{row.id}"
-
-
-def _beyond(after: str) -> ColumnElement[bool]:
-    try:
-        suspicion, _, held_id = after.partition("~")
-        at, number = float.fromhex(suspicion), int(held_id)
-    except ValueError as error:
-        raise UsageError(f"{after!r} is not a page of this listing", subject=after) from error
-    # the first, redundant term lets the index begin at the right place
-    return and_(held.c.suspicion <= at, or_(held.c.suspicion < at, held.c.id < number))
 
 
 def _matching(view: Reader, rows: Sequence[Held], needle: str) -> Iterator[Held]:
