@@ -17,7 +17,8 @@ from sanitizer.provenance.trust import TrustRoot
 from sanitizer.reference import reference
 from sanitizer.report import facts, html
 from sanitizer.report import json as report_json
-from sanitizer.store import Store, deliveries, releases
+from sanitizer.samples import Samples
+from sanitizer.store import deliveries, releases
 from sanitizer.store.ledger import audit as audit_ledger
 from sanitizer.store.ledger import last_checkpoint
 from sanitizer.verdicts import Verdicts
@@ -104,6 +105,7 @@ def write_reports(root: Path | str) -> list[Path]:
     """
     ws = Workspace.open(root)
     pages, latest = [], []
+    sides: dict[int | None, Samples | None] = {}  # version -> its trusted rows: deliveries of one release were judged by the same
     with ws.store() as store:
         with store.reading() as view:
             came = [d for d in deliveries.listed(view, dataset=ws.policy.dataset) if "verdicts" in d.artefacts]
@@ -114,7 +116,12 @@ def write_reports(root: Path | str) -> list[Path]:
             current = holder is None or holder == published[-1]
             pages.append(ws.reports / f"{d.path.replace('/', '-')}.html")
             if current or not pages[-1].exists():
-                told = _report(ws, store, d, holder, checkpoint)
+                body = ws.blobs.read_json(d.artefacts["verdicts"])
+                version = body["reference"]
+                if version not in sides:
+                    known = reference(ws, store, version)
+                    sides[version] = None if known is None else known.samples
+                told = _report(ws, d, samples.load(body["samples"], ws.blobs), sides[version], holder, checkpoint)
                 write(pages[-1], html(told).encode())
                 write(pages[-1].with_suffix(".json"), report_json(told).encode())
                 if current:
@@ -125,14 +132,17 @@ def write_reports(root: Path | str) -> list[Path]:
 
 
 def _report(
-    ws: Workspace, store: Store, d: deliveries.DeliveryState, holder: releases.ReleaseState | None, checkpoint: str
+    ws: Workspace,
+    d: deliveries.DeliveryState,
+    rows: Samples,
+    trusted: Samples | None,
+    holder: releases.ReleaseState | None,
+    checkpoint: str,
 ) -> dict[str, Any]:
-    body = ws.blobs.read_json(d.artefacts["verdicts"])
-    known = reference(ws, store, body["reference"])
     return facts(
         ws.verdicts(d.artefacts["verdicts"]),
-        samples.load(body["samples"], ws.blobs),
-        trusted=None if known is None else known.samples,
+        rows,
+        trusted=trusted,
         delivery=VerifiedDelivery.from_json(ws.blobs.read_json(d.artefacts["verified"]), ws.blobs),
         gate=GateResult.from_json(ws.blobs.read_json(d.artefacts["gate"])["gate"]),
         release=None if holder is None else {"version": holder.version, "digest": holder.digest, "samples": holder.facts.get("samples")},

@@ -20,30 +20,25 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
-
-from sanitizer import decoys, detectors, drift, expectations, known, quarantine, samples, verdicts
+from sanitizer import decoys, detectors, drift, expectations, quarantine, samples, verdicts
+from sanitizer.doubts import doubts
 from sanitizer.errors import (
     ChangedSincePinned,
     DigestMismatch,
     Failed,
     Held,
     Refused,
-    RelabelBudget,
     SanitizerError,
     SuiteFailed,
-    TooSuspicious,
     UntrustedSigner,
     UsageError,
-    printable,
 )
 from sanitizer.provenance.delivery import Delivery, VerifiedDelivery
 from sanitizer.provenance.delivery import verify as verify_delivery
-from sanitizer.reference import reference
+from sanitizer.reference import recalled, reference
 from sanitizer.release import parts
 from sanitizer.release.gate import verify_release
 from sanitizer.release.publish import publish as publish_release
-from sanitizer.samples import Samples
 from sanitizer.store import Store, deliveries, pins, releases
 from sanitizer.workspace import Workspace, fetch
 
@@ -171,7 +166,7 @@ def judge(workspace: Path | str, checked: str) -> str:
         decided = replace(decided, notes=(*decided.notes, *(trusted_side.notes if trusted_side else ())))
         body = {"checked": checked, "samples": screened["samples"], "reference": version, "table": ws.keep(decided.to_arrow())}
         made = ws.blobs.put_json(body)
-        if why := _doubts(ws, store, rows, decided, version):
+        if why := doubts(ws, store, rows, decided, None if trusted_side is None else trusted_side.released):
             with store.transaction() as tx:
                 deliveries.advance(tx, rows.origin, "screened", artefacts={"verdicts": made})
             raise why
@@ -278,7 +273,7 @@ def gate(workspace: Path | str, release: str = "", trust: str = "") -> str:
 def run(workspace: Path | str, refs: Sequence[str] | None = None) -> list[Outcome]:
     """The whole line for the named deliveries, or for all that wait; then publishes.  A bad delivery stops only itself."""
     waiting = pull(workspace) if refs is None else refs
-    if waiting and known.recalled(Workspace.open(workspace)):
+    if waiting and recalled(Workspace.open(workspace)):
         _publish_apart(workspace)  # what was revoked must not be what the next delivery is judged by
     outcomes = [sanitize(workspace, ref) for ref in waiting]
     if any(o.state == "decided" for o in outcomes):
@@ -297,42 +292,6 @@ def sanitize(workspace: Path | str, ref: str) -> Outcome:
         state = "refused" if isinstance(error, Refused) else "held" if isinstance(error, Held) else "failed"
         return Outcome(ref, state, error=error)
     return Outcome(ref, "decided", quarantined=Workspace.open(workspace).verdicts(judged).quarantined)
-
-
-def _doubts(ws: Workspace, store: Store, rows: Samples, decided: verdicts.Verdicts, version: int | None) -> Held | None:
-    """Why the delivery as a whole waits for a person, whatever becomes of its rows; None when it goes on."""
-    if (relabelled := known.over_budget(ws, version, rows)) is not None:
-        return RelabelBudget(f"{relabelled}; read its report, then release or refuse it", subject=rows.origin)
-    share = decided.quarantined / max(1, len(decided.table))
-    why = decided.held_reason if decided.held else ""
-    if not why and share > ws.policy.hold.max_quarantined:
-        why = f"{share:.0%} of its samples are suspicious, more than anybody could review"
-    with store.reading() as view:
-        delivery = deliveries.get(view, rows.origin)
-        accepted = deliveries.listed(view, dataset=ws.policy.dataset, states=("decided", "published"))
-    if not why and ws.policy.hold.accused_sources and rows.schema.source:
-        present = set(map(str, pc.unique(rows.table[rows.schema.source]).to_pylist()))
-        again = _accused(ws, [d for d in accepted if d.source == delivery.source], present)
-        why = "; ".join(f"it holds rows of {printable(name)}, accused in {path}" for name, path in sorted(again.items()))
-    if why:
-        return TooSuspicious(f"the delivery waits for a person: {why}; read its report, then release or refuse it", subject=rows.origin)
-    if delivery.level == "L0":
-        return Held("nothing proves who sent the delivery (level L0): read its report, then release or refuse it", subject=rows.origin)
-    return None
-
-
-def _accused(ws: Workspace, before: Sequence[deliveries.DeliveryState], names: set[str]) -> dict[str, str]:
-    """Those of the named suppliers of rows whom the last delivery that held rows of theirs accused, and that delivery."""
-    accused, unsettled = {}, set(names)
-    for delivery in reversed(before):
-        if not unsettled:
-            break
-        sources = ws.verdicts(delivery.artefacts["verdicts"]).sources
-        for name in unsettled & set(sources.index):
-            if sources.loc[name, "accused"]:
-                accused[name] = delivery.path
-        unsettled -= set(sources.index)
-    return accused
 
 
 def _publish_apart(workspace: Path | str) -> None:

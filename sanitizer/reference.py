@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sanitizer import policy
+from sanitizer.errors import RevokedKey
 from sanitizer.release.gate import open_release
 from sanitizer.release.loaders import OpenRelease
 from sanitizer.samples import Samples
@@ -29,9 +30,13 @@ _PERSON = ""  # the source of rows that a person vouched for
 
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """The trusted rows: `samples`, how many of them each source gave, and in `notes` what was left out and why."""
+    """The trusted rows: `samples`, how many of them each source gave, and in `notes` what was left out and why.
+
+    `released` are all rows of the release that they were chosen from.
+    """
 
     samples: Samples
+    released: Samples
     sources: Mapping[str, int]
     notes: tuple[str, ...] = ()
 
@@ -49,7 +54,20 @@ def reference(ws: Workspace, store: Store, version: int | None) -> Reference | N
         owners = _owners(opened)
     young = _young(ws, store, version)
     keep, notes = select(owners, young, ws.policy.reference, seed=ws.policy.detect.seed)
-    return Reference(rows.take(keep), dict(Counter(owners[keep].tolist())), notes)
+    return Reference(rows.take(keep), rows, dict(Counter(owners[keep].tolist())), notes)
+
+
+def recalled(ws: Workspace) -> bool:
+    """Whether something in the newest release was revoked since it was published."""
+    with ws.store() as store, store.reading() as view:
+        newest = releases.latest(view, ws.policy.dataset)
+    if newest is None:
+        return False
+    try:
+        with open_release(ws.releases / ws.policy.dataset / str(newest.version), trust=ws.trust):
+            return False
+    except RevokedKey:
+        return True
 
 
 def select(

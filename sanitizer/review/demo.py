@@ -8,7 +8,7 @@ computed from the samples.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -470,3 +470,9 @@ def _profiles(samples: UnverifiedSamples) -> Array:
     grouped = frame.groupby("user", sort=True)["rating"].agg(["size", "mean", "std"]).fillna(0.0)
     scaled: Array = ((grouped - grouped.mean()) / grouped.std()).to_numpy()
     return scaled
+
+
+def truths(scene: Scene) -> Mapping[str, str]:
+    """What a good reviewer does with each accused sample, by sample id."""
+    table = judged(scene).table
+    return {str(table["sample_id"].iloc[i]): group.truth for group in scene.accused for i in group.rows}
